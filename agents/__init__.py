@@ -1,0 +1,1 @@
+"""The five agents, and the place where a run is assembled from a configuration."""

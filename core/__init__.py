@@ -1,0 +1,1 @@
+"""Values, errors, contracts and configuration that every other package may import."""

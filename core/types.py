@@ -1,0 +1,144 @@
+"""Values that cross package borders: frozen, small, without behaviour.
+
+Shapes: T rows of time, N symbols (columns). Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+
+Side = Literal["buy", "sell"]
+OrderType = Literal["market", "limit", "stop", "stop_limit"]
+TimeInForce = Literal["day", "gtc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A wanted holding of one symbol, as a fraction of equity at the close it is decided on.
+
+    With `limit_price` the order is a limit order, with `stop_price` a stop order, with both a
+    stop-limit order; prices are adjusted prices. `tif` is `day` (the remainder expires at the end of the
+    next session) or `gtc` (works until it is filled, replaced or cancelled). `tag` ends up in the trades.
+    """
+
+    weight: float
+    limit_price: float | None = None
+    stop_price: float | None = None
+    tag: str | None = None
+    tif: TimeInForce = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """What the execution agent asks of the broker for one column of the panel; the broker gives the id.
+
+    A market intent carries `value_usd`, the target value of the holding, and fixes its quantity at the
+    fill. Other types carry the signed `quantity`, fixed at the close they are decided on.
+    """
+
+    column: int
+    symbol: str
+    side: Side
+    type: OrderType = "market"
+    value_usd: float | None = None
+    quantity: float | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+    tif: TimeInForce = "day"
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as the broker took it. `quantity` is unsigned; a market order's is None until it fills."""
+
+    id: str
+    symbol: str
+    side: Side
+    quantity: float | None
+    value_usd: float | None
+    type: OrderType
+    limit_price: float | None
+    stop_price: float | None
+    tif: TimeInForce
+    tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A fill. `quantity` is signed (bought is positive); `price` excludes every cost."""
+
+    order_id: str
+    symbol: str
+    quantity: float
+    price: float
+    commission_usd: float
+    spread_usd: float
+    impact_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a limit changed for one symbol; `reasons` are codes, the binding one last."""
+
+    symbol: str
+    wanted_frac: float
+    allowed_frac: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """One agent's views at one step, as columns in panel order.
+
+    Shapes: both arrays [N]. NaN in `expected_return_frac` means that the agent abstains, which is not 0.
+    Units: expected return over the agent's stated horizon; confidence 0 to 1.
+    """
+
+    agent: str
+    expected_return_frac: FloatArray
+    confidence_frac: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """All that the agents (or a user's strategy) decided at one step, before the broker sees it.
+
+    `targets` are the accepted weights by symbol, zeros left out. `cancel_columns` are columns whose
+    working order ends without a successor (a target that needs no order).
+    """
+
+    views: tuple[Views, ...] = ()
+    targets: Mapping[str, float] | None = None
+    verdict: tuple[Verdict, ...] = ()
+    intents: tuple[OrderIntent, ...] = ()
+    cancel_columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepRecord:
+    """The receipt of one step, in the order of events that `docs/interface.md` fixes ("Record t").
+
+    `fills` are those in bar t of earlier orders; then the book marked at close t; then the decision taken
+    there and its new orders. Containers are ready for JSON.
+    """
+
+    step: int
+    as_of: str
+    inputs_hash: str
+    views: Mapping[str, Any]
+    targets: Mapping[str, float]
+    verdict: list[Any]
+    orders: list[Any]
+    fills: list[Any]
+    positions: Mapping[str, float]
+    cash_usd: float
+    equity_usd: float

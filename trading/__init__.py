@@ -1,0 +1,1 @@
+"""Market data, orders, the simulated broker and the one path that every mode runs through."""
