@@ -7,9 +7,51 @@ one whose feature is not built yet is refused when set. Secrets come from the en
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from core import layers
+from core.errors import ConfigError
+from core.files import write_atomic
+
+NOT_BUILT: Mapping[str, str] = {
+    "model.enabled": "the language model",
+    "olmoe.model_path": "the language model",
+    "olmoe.device": "the language model",
+    "olmoe.dtype": "the language model",
+    "memory.store": "the memory",
+    "memory.path": "the memory",
+    "memory.neo4j_uri": "the memory",
+    "memory.policy": "the memory",
+    "memory.entry_cap": "the memory",
+    "communication.enabled": "communication between agents",
+    "evolution.enabled": "evolution of agents",
+    "learning.enabled": "learning from outcomes",
+    "checkpoint_dir": "training",
+}
+"""Keys that are promised (or reserved) and whose feature is not there yet: setting one is refused.
+
+A feature that is built deletes its rows here, and nothing else has to change.
+"""
+
+PLACES = frozenset({"runs_dir", "data_dir", "checkpoint_dir", "log_level"})
+"""Keys that cannot change a result: they stay out of the hash."""
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Bps = Annotated[float, Field(ge=0.0, le=10_000.0)]
@@ -20,7 +62,19 @@ Bars = Annotated[int, Field(ge=1, le=100_000)]
 class Section(BaseModel):
     """A section of the configuration: frozen, no unknown keys, no NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads `on`, `off`, `yes` and `no` as truth values; none of them is a number."""
+        if isinstance(value, bool) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            if bool not in (annotation, *get_args(annotation)):
+                raise ValueError("it is a truth value")
+        return value
 
 
 class DataConfig(Section):
@@ -72,3 +126,183 @@ class AgentsConfig(Section):
     strategy: StrategyConfig = StrategyConfig()
     risk: RiskConfig = RiskConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+
+class ModelConfig(Section):
+    enabled: bool = False
+
+
+class OLMoEIntegrationConfig(Section):
+    """Which weights the language model loads, and where it computes."""
+
+    model_path: Path | None = None
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class MemoryConfig(Section):
+    """Where memories are kept and who decides about them; `entry_cap: null` is no cap."""
+
+    store: Literal["sqlite", "neo4j"] = "sqlite"
+    path: Path = Path("memory.db")
+    neo4j_uri: str | None = None
+    policy: str = "heuristic"
+    entry_cap: Annotated[int, Field(ge=1)] | None = None
+
+
+class CommunicationConfig(Section):
+    enabled: bool = False
+
+
+class EvolutionConfig(Section):
+    enabled: bool = False
+
+
+class LearningConfig(Section):
+    enabled: bool = False
+
+
+class AthenaConfig(Section):
+    """The whole configuration. Relative directories are relative to the working directory."""
+
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    runs_dir: Path = Path("runs")
+    data_dir: Path = Path("data")
+    checkpoint_dir: Path = Path("checkpoints")
+    data: DataConfig = DataConfig()
+    trading: TradingConfig = TradingConfig()
+    agents: AgentsConfig = AgentsConfig()
+    model: ModelConfig = ModelConfig()
+    olmoe: OLMoEIntegrationConfig = OLMoEIntegrationConfig()
+    memory: MemoryConfig = MemoryConfig()
+    communication: CommunicationConfig = CommunicationConfig()
+    evolution: EvolutionConfig = EvolutionConfig()
+    learning: LearningConfig = LearningConfig()
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _refuse_what_is_not_built(self, info: ValidationInfo) -> Self:
+        origins: Mapping[str, str] = info.context or {}
+        for dotted, feature in NOT_BUILT.items():
+            if value_of(self, dotted) != _default_of(dotted):
+                raise ConfigError(
+                    f"{dotted} ({origins.get(dotted, 'set in code')}) is set, "
+                    f"but {feature} is not built yet.",
+                    "Remove it: this version could only ignore it.",
+                )
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """The defaults with one file over them; variables and --set play no part. Raises: ConfigError."""
+        layer = layers.file_layer(Path(path))
+        return cls._from_resolved(layers.resolve(cls, [layer]))
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Self:
+        """As `from_yaml`, from a JSON file, whatever its name. Raises: ConfigError."""
+        layer = layers.file_layer(Path(path), json_text=True)
+        return cls._from_resolved(layers.resolve(cls, [layer]))
+
+    @classmethod
+    def _from_dict(cls, tree: Mapping[str, Any], source: str = "a dictionary") -> Self:
+        return cls._from_resolved(layers.resolve(cls, [layers.Layer(source, tree)]))
+
+    @classmethod
+    def _from_resolved(cls, resolved: layers.Resolved) -> Self:
+        try:
+            return cls.model_validate(resolved.tree(), context=resolved.origins)
+        except ValidationError as error:
+            raise layers.explain(error, cls, resolved.origins) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON or YAML."""
+        return self.model_dump(mode="json")
+
+    def save_yaml(self, path: str | Path) -> None:
+        """Write every key, atomically; `from_yaml` reads back an equal configuration."""
+        text = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        write_atomic(Path(path), text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration with, for each dotted key, where its value came from."""
+
+    config: AthenaConfig
+    origins: Mapping[str, str]
+
+
+def load(
+    files: Sequence[str | Path] = (),
+    env: Mapping[str, str] | None = None,
+    sets: Sequence[str] = (),
+) -> LoadedConfig:
+    """The shipped default, then `files` in order, then variables, then `--set`; later wins.
+
+    `env` is the environment to read, none by default. A file that does not exist but bears the name of
+    a shipped one (`paper.yaml`) means that one.
+    Raises: ConfigError.
+    """
+    resolved = layers.resolve(
+        AthenaConfig,
+        [
+            _shipped_layer("default.yaml"),
+            *(_chosen_layer(Path(file)) for file in files),
+            layers.env_layer(AthenaConfig, env or {}),
+            layers.set_layer(AthenaConfig, sets),
+        ],
+    )
+    return LoadedConfig(AthenaConfig._from_resolved(resolved), resolved.origins)
+
+
+def _chosen_layer(path: Path) -> layers.Layer:
+    if not path.exists() and path.parent == Path() and path.name in shipped_names():
+        return _shipped_layer(path.name, source=f"the shipped {path.name}")
+    return layers.file_layer(path)
+
+
+def _shipped_layer(name: str, source: str = layers.DEFAULT_ORIGIN) -> layers.Layer:
+    try:
+        text = (resources.files("configs") / name).read_text(encoding="utf-8")
+    except (OSError, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"the shipped configs/{name} cannot be read: {error}.", "Install Athena again."
+        ) from None
+    layer = layers.yaml_layer(text, source)
+    return layers.Layer(source, layer.tree)
+
+
+def shipped_names() -> frozenset[str]:
+    """The names of the configuration files that are installed with Athena."""
+    return frozenset(
+        entry.name for entry in resources.files("configs").iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def config_hash(config: AthenaConfig) -> str:
+    """12 hexadecimal digits of SHA-256 over every value that could change a result."""
+    values = {key: value for key, value in config.to_dict().items() if key not in PLACES}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def value_of(config: BaseModel, dotted: str) -> Any:
+    """The value of a dotted key."""
+    value: Any = config
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _default_of(dotted: str) -> Any:
+    owner: type[BaseModel] = AthenaConfig
+    *sections, key = dotted.split(".")
+    for section in sections:
+        owner = layers.as_section(owner.model_fields[section].annotation) or owner
+    return owner.model_fields[key].default

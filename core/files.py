@@ -1,0 +1,67 @@
+"""Writing files so that a failure leaves the old file or the new one, never half of one.
+
+Owns the translation of a failed disk into `StorageError`. Refuses to know what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.errors import StorageError
+
+_CURES = {
+    errno.ENOSPC: "Free some space on that disk, or choose another with --runs-dir.",
+    errno.EDQUOT: "Free some of your quota, or choose another disk with --runs-dir.",
+    errno.EFBIG: "Raise the limit on file size (ulimit -f), or choose another disk with --runs-dir.",
+    errno.EIO: "The disk reports a fault: choose another with --runs-dir.",
+    errno.EROFS: "That file system is read-only: choose another place with --runs-dir.",
+    errno.EACCES: "Check the permissions, or choose another place with --runs-dir.",
+}
+
+
+def storage_error(error: OSError, path: Path, saved: str = "") -> StorageError:
+    """The error for a write that failed; `saved` says what is safe on disk."""
+    reason = error.strerror or str(error)
+    cure = _CURES.get(error.errno or 0, "Check the disk, or choose another with --runs-dir.")
+    message = f"writing {path} failed: {reason}."
+    return StorageError(f"{message} {saved}".strip(), cure)
+
+
+@contextmanager
+def storage_errors(path: Path, saved: str = "") -> Iterator[None]:
+    """Turns every OSError of the block into a StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path, saved) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix, that takes its place when the block succeeds.
+
+    Raises: StorageError for every OSError of the block; then, as after any exception, `path` is as it was.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with storage_errors(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a whole file: after a crash it holds the old content or the new one.
+
+    Raises: StorageError.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
