@@ -1,0 +1,24 @@
+"""JSON as Athena writes it: UTF-8, and null where a number does not exist (NaN, infinity)."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+import orjson
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
+
+
+def json_bytes(value: Any, pretty: bool = False) -> bytes:
+    """One JSON value without a final newline; paths become text, datetimes ISO 8601."""
+    options = _OPTIONS | orjson.OPT_INDENT_2 if pretty else _OPTIONS
+    return orjson.dumps(value, default=_plain, option=options)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

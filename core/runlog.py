@@ -1,0 +1,412 @@
+"""Run folders: making one, writing its records, finding it again.
+
+Owns `manifest.json`, `steps.jsonl`, `summary.json` and the folder's name. Refuses to know what a record
+or a summary says; other files of the folder are written by their owners through `RunFolder.file`.
+A backtest's records are not forced to the disk one by one: after a power cut the last ones may be missing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from core.clock import SystemClock
+from core.config import AthenaConfig, config_hash
+from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
+from core.files import replacing, storage_error, write_atomic
+from core.jsontext import json_bytes
+from core.protocols import Clock
+from core.version import VERSION
+
+Status = Literal["running", "done", "interrupted", "failed"]
+
+MANIFEST = "manifest.json"
+STEPS = "steps.jsonl"
+SUMMARY = "summary.json"
+TRADES_CSV = "trades.csv"
+TRADES_PARQUET = "trades.parquet"
+EQUITY_PARQUET = "equity.parquet"
+EQUITY_PICTURE = "equity.png"
+REPORT = "report.html"
+
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_BUFFER_BYTES = 1 << 20
+_LIBRARIES = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "TA-Lib",
+    "exchange_calendars",
+    "orjson",
+    "pydantic",
+    "PyYAML",
+)
+
+
+class StepsWriter:
+    """Appends lines to `steps.jsonl` through a buffer that only ever reaches the file in whole lines.
+
+    After a failed write the file is cut back to its last whole line, and every further call raises the
+    same error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines_saved = 0
+        self._buffer = bytearray()
+        self._failure: StorageError | None = None
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise storage_error(error, path) from error
+
+    def write(self, line: bytes) -> None:
+        """Append one line (without its newline). Raises: StorageError."""
+        buffer = self._buffer
+        buffer += line
+        buffer += b"\n"
+        if len(buffer) > _BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything to the operating system. Raises: StorageError."""
+        if self._failure is not None:
+            raise self._failure
+        written = 0
+        try:
+            while written < len(self._buffer):
+                with memoryview(self._buffer) as view:
+                    written += os.write(self._file, view[written:])
+        except OSError as error:
+            whole = self._buffer.rfind(b"\n", 0, written) + 1
+            with suppress(OSError):
+                os.ftruncate(self._file, os.fstat(self._file).st_size - (written - whole))
+            self.lines_saved += self._buffer.count(b"\n", 0, whole)
+            saved = f"{self.lines_saved} whole records are saved there."
+            self._failure = storage_error(error, self.path, saved)
+            raise self._failure from error
+        self.lines_saved += self._buffer.count(b"\n")
+        self._buffer.clear()
+
+    def close(self) -> None:
+        """Flush and close; a second call does nothing. Raises: StorageError."""
+        if self._file < 0:
+            return
+        try:
+            if self._failure is None:
+                self.flush()
+        finally:
+            descriptor, self._file = self._file, -1
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                raise storage_error(error, self.path) from error
+
+
+class RunFolder:
+    """A run's folder while the run lasts. Use it in a `with` block: leaving it sets the status.
+
+    An exception that leaves the block gets a note saying what is saved; the manifest then says
+    `interrupted` (Ctrl-C, cancellation) or `failed`.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], wall_clock: Clock) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._wall_clock = wall_clock
+        self._write_manifest()
+        self.steps = StepsWriter(path / STEPS)
+
+    @classmethod
+    def create(
+        cls,
+        runs_dir: Path,
+        *,
+        mode: str,
+        config: AthenaConfig,
+        seed: int,
+        data: Mapping[str, Any],
+        wall_clock: Clock | None = None,
+    ) -> Self:
+        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second.
+
+        `data` describes the inputs for the manifest, hashes among them.
+        Raises: RunFolderError when it cannot be made; StorageError when the disk is full.
+        """
+        clock = wall_clock or SystemClock()
+        started = clock.now()
+        short_hash = config_hash(config)
+        name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{short_hash[:8]}"
+        path = _make_unique(runs_dir, name)
+        manifest: dict[str, Any] = {
+            "mode": mode,
+            "status": "running",
+            "started": started,
+            "ended": None,
+            "seed": seed,
+            "config_hash": short_hash,
+            "config": config.to_dict(),
+            "versions": versions(),
+            "git_revision": git_revision(),
+            "data": dict(data),
+            "model": {"id": None, "training_cutoff": None},
+            "memory_snapshot": None,
+        }
+        try:
+            return cls(path, manifest, clock)
+        except AthenaError:
+            with suppress(OSError):
+                for leftover in path.iterdir():
+                    leftover.unlink()
+                path.rmdir()
+            raise
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def file(self, name: str) -> AbstractContextManager[Path]:
+        """A temporary path that becomes the folder's file `name` when the block succeeds.
+
+        Raises: StorageError for every OSError of the block.
+        """
+        return replacing(self.path / name)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """A whole file, atomically. Raises: StorageError."""
+        write_atomic(self.path / name, content)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file, atomically; NaN becomes null. Raises: StorageError."""
+        self.write_bytes(name, json_bytes(value, pretty=True) + b"\n")
+
+    def note(self, **facts: Any) -> None:
+        """Put facts known only later (a model's id, a snapshot's hash) into the manifest."""
+        self._manifest.update(facts)
+        self._write_manifest()
+
+    def finish(self, summary: Mapping[str, Any] | None, status: Status = "done") -> None:
+        """Close the records, write the summary, then the status. Raises: StorageError."""
+        self.steps.close()
+        if summary is not None:
+            self.write_json(SUMMARY, summary)
+        self._manifest["status"] = status
+        self._manifest["ended"] = self._wall_clock.now()
+        self._write_manifest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            if self._manifest["status"] == "running":
+                self.finish(None)
+            return
+        with suppress(StorageError):
+            self.steps.close()
+        if self._manifest["status"] == "running":
+            with suppress(StorageError):
+                self.finish(None, "failed" if isinstance(error, Exception) else "interrupted")
+        error.add_note(f"Saved: {self.steps.lines_saved} records in {self.steps.path}")
+
+    def _write_manifest(self) -> None:
+        self.write_json(MANIFEST, self._manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One line of `runs list`."""
+
+    path: Path
+    mode: str | None
+    started: str | None
+    status: str
+    final_equity_usd: float | None
+
+
+def list_runs(runs_dir: Path) -> tuple[RunEntry, ...]:
+    """All run folders, oldest first; a manifest that cannot be read gives the status `damaged`."""
+    return tuple(_entry(path) for path in _run_paths(runs_dir))
+
+
+def find_run(run: str, runs_dir: Path) -> Path:
+    """The folder of RUN: a path, a name, a prefix of one, or `last`.
+
+    Raises: RunNotFound when there is none, or when a prefix fits several.
+    """
+    as_path = Path(run)
+    if run and (as_path / MANIFEST).is_file():
+        return as_path
+    paths = _run_paths(runs_dir)
+    if not paths:
+        raise RunNotFound(
+            f"there are no runs in {runs_dir}.",
+            "Start one with `athena backtest`, or name --runs-dir.",
+        )
+    if run == "last":
+        return _latest(paths)
+    exact = [path for path in paths if path.name == run]
+    found = exact or [path for path in paths if run and path.name.startswith(run)]
+    if not found:
+        raise RunNotFound(
+            f"there is no run {run!r} in {runs_dir}.", "`athena runs list` names those there are."
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise RunNotFound(
+            f"{run!r} is the beginning of {len(found)} runs: {names}{more}.",
+            "Give more of the name.",
+        )
+    return found[0]
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """Raises: RunFolderError when it is missing or damaged."""
+    return _read_json(run_dir / MANIFEST, "The run folder is damaged.")
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """The run's JSON summary. Raises: RunFolderError when the run did not get that far."""
+    status = read_manifest(run_dir).get("status")
+    return _read_json(
+        run_dir / SUMMARY, f"The run's status is {status!r}; its records are in {run_dir / STEPS}."
+    )
+
+
+def versions() -> dict[str, str | None]:
+    """Versions that can change a result, by distribution."""
+    found: dict[str, str | None] = {
+        "athena": VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, `-dirty` when changed; else null."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            [
+                "git",
+                "-C",
+                str(root),
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _make_unique(runs_dir: Path, name: str) -> Path:
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        for candidate in _names(name):
+            path = runs_dir / candidate
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    except OSError as error:
+        if error.errno in _FULL_DISK:
+            raise storage_error(error, runs_dir / name) from error
+        raise RunFolderError(
+            f"the run folder {runs_dir / name} cannot be made: {error.strerror or error}.",
+            "Choose a directory that can be written with --runs-dir.",
+        ) from error
+    raise AssertionError("the names never end")
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _run_paths(runs_dir: Path) -> list[Path]:
+    try:
+        return sorted(
+            (path for path in runs_dir.iterdir() if (path / MANIFEST).is_file()), key=_by_time
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunFolderError(
+            f"the runs directory {runs_dir} cannot be read: {error.strerror or error}.",
+            "Check its permissions, or name another with --runs-dir.",
+        ) from error
+
+
+def _by_time(path: Path) -> tuple[str, int, str]:
+    """Time first, then the number of a folder made within the same second."""
+    time, *rest = path.name.split("-")
+    number = int(rest[-1]) if len(rest) > 2 and rest[-1].isdigit() and len(rest[-1]) < 8 else 1
+    return time, number, path.name
+
+
+def _latest(paths: Sequence[Path]) -> Path:
+    """The run that started last; within one second the manifests decide."""
+    second = paths[-1].name.split("-")[0]
+    rivals = [path for path in paths if path.name.split("-")[0] == second]
+    return max(rivals, key=lambda path: _entry(path).started or "")
+
+
+def _entry(path: Path) -> RunEntry:
+    try:
+        manifest = read_manifest(path)
+    except RunFolderError:
+        return RunEntry(path, None, None, "damaged", None)
+    equity: float | None = None
+    with suppress(RunFolderError):
+        equity = _read_json(path / SUMMARY, "").get("final_equity_usd")
+    return RunEntry(
+        path, manifest.get("mode"), manifest.get("started"), str(manifest.get("status")), equity
+    )
+
+
+def _read_json(path: Path, cure: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"there is no {path.name} in {path.parent}.", cure) from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}.", cure) from error
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path} holds no JSON object.", cure)
+    return value
