@@ -325,20 +325,33 @@ def expected_shortfall(returns: FloatArray) -> float | None:
 
 
 def yearly_returns(equity_usd: FloatArray, times: TimeArray) -> dict[int, float | None]:
-    """Return of each calendar year (UTC): last equity of the year over the last one of the year
-    before.
+    """Return of each calendar year (UTC): its last equity over that of the year before.
 
     The first year starts at the first record, so it and the last year may be parts of years.
     """
+    returns = _period_returns(equity_usd, times.astype("datetime64[Y]").astype(np.int64))
+    return {1970 + year: value for year, value in returns.items()}
+
+
+def monthly_returns(
+    equity_usd: FloatArray, times: TimeArray
+) -> dict[tuple[int, int], float | None]:
+    """The same for each (year, month)."""
+    returns = _period_returns(equity_usd, times.astype("datetime64[M]").astype(np.int64))
+    return {(1970 + month // 12, month % 12 + 1): value for month, value in returns.items()}
+
+
+def _period_returns(
+    equity_usd: FloatArray, periods: npt.NDArray[np.int64]
+) -> dict[int, float | None]:
     if len(equity_usd) == 0:
         return {}
-    years = times.astype("datetime64[Y]").astype(np.int64) + 1970
-    last_rows = np.append(np.flatnonzero(np.diff(years)), len(years) - 1)
+    last_rows = np.append(np.flatnonzero(np.diff(periods)), len(periods) - 1)
     before = float(equity_usd[0])
     result: dict[int, float | None] = {}
     for row in last_rows.tolist():
         now = float(equity_usd[row])
-        result[int(years[row])] = finite(now / before - 1.0) if before > 0.0 else None
+        result[int(periods[row])] = finite(now / before - 1.0) if before > 0.0 else None
         before = now
     return result
 
