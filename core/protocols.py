@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float64]
+    BoolArray = npt.NDArray[np.bool_]
     TimeArray = npt.NDArray[np.datetime64]
 
 
@@ -57,6 +58,10 @@ class History(Protocol):
     def mark(self) -> FloatArray: ...
     @property
     def stale(self) -> FloatArray: ...
+    @property
+    def barred(self) -> BoolArray | None:
+        """Symbols that may only be sold, [N]: out of the universe, or too long without a bar."""
+
     @property
     def row(self) -> int:
         """Index of the last visible row: `len(history) - 1`."""

@@ -128,7 +128,8 @@ class StepRecord:
     """The receipt of one step, in the order of events that `docs/interface.md` fixes ("Record t").
 
     `fills` are those in bar t of earlier orders; then the book marked at close t; then the decision taken
-    there and its new orders. Containers are ready for JSON.
+    there and its new orders. `borrow_usd` is what borrowing cost since the last step. Containers are
+    ready for JSON.
     """
 
     step: int
@@ -142,3 +143,4 @@ class StepRecord:
     positions: Mapping[str, float]
     cash_usd: float
     equity_usd: float
+    borrow_usd: float

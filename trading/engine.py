@@ -1,0 +1,236 @@
+"""`run_step`: the one place where the stages of a step meet the world.
+
+Backtest, paper trading and `decide` are loops over it; they differ in clock, data source and broker only.
+Owns the order of events of a step (`docs/interface.md`, "Record t") and the receipt, the `StepRecord`.
+Refuses to know who decides, where bars come from and what is done with the receipt.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+
+from core.errors import PriceMissing
+from core.protocols import Agents
+from core.types import Decision, Fill, Order, OrderIntent, StepRecord, Verdict, Views
+from trading.broker import SimulatedBroker
+from trading.costs import DOLLAR_DIGITS
+from trading.history import Tape
+from trading.panel import MARK
+from trading.portfolio import BookState, Portfolio
+
+NO_DECISION = Decision()
+
+
+class Curve:
+    """What a run's figures are computed from: one float per step and column, nothing else kept."""
+
+    __slots__ = (
+        "borrow_usd",
+        "cash_usd",
+        "commission_usd",
+        "equity_usd",
+        "exposure_frac",
+        "impact_usd",
+        "rows",
+        "spread_usd",
+        "traded_usd",
+    )
+
+    def __init__(self) -> None:
+        self.rows = array("q")
+        self.equity_usd = array("d")
+        self.cash_usd = array("d")
+        self.exposure_frac = array("d")
+        self.traded_usd = array("d")
+        self.commission_usd = array("d")
+        self.spread_usd = array("d")
+        self.impact_usd = array("d")
+        self.borrow_usd = array("d")
+
+    def book(self, fills: list[Fill], borrow_usd: float) -> None:
+        """What the fills of one step traded and cost."""
+        traded = commission = spread = impact = 0.0
+        for fill in fills:
+            traded += abs(fill.quantity) * fill.price
+            commission += fill.commission_usd
+            spread += fill.spread_usd
+            impact += fill.impact_usd
+        self.traded_usd.append(traded)
+        self.commission_usd.append(commission)
+        self.spread_usd.append(spread)
+        self.impact_usd.append(impact)
+        self.borrow_usd.append(borrow_usd)
+
+
+class Account:
+    """Everything a run carries from one step to the next.
+
+    `write` takes one JSON line per step, or is None in sweep mode, which keeps the curve alone.
+    `bound` counts how often each reason code of a verdict bound.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        portfolio: Portfolio,
+        broker: SimulatedBroker,
+        agents: Agents,
+        write: Callable[[bytes], object] | None,
+        *,
+        charges_borrow: bool = False,
+    ) -> None:
+        self.tape = tape
+        self.portfolio = portfolio
+        self.broker = broker
+        self.agents = agents
+        self.write = write
+        self.charges_borrow = charges_borrow
+        self.curve = Curve()
+        self.bound: dict[str, int] = {}
+        self.step = 0
+        self.written_bytes = 0
+
+
+def skip_row(account: Account, row: int) -> None:
+    """Make a warm-up row known without deciding anything; it enters the chain of inputs only."""
+    tape = account.tape
+    shown = tape.count
+    tape.reveal(row)
+    if account.write is not None:
+        tape.chain(tape.symbols[shown:])
+
+
+async def run_step(account: Account, row: int) -> StepRecord | None:
+    """One step: fills in this bar, the book marked at its close, the decision taken there, its orders.
+
+    Returns the record, or None in sweep mode.
+    Raises: whatever the agents raise; LedgerImbalance; PriceMissing for a held symbol without a price.
+    """
+    tape, portfolio, broker = account.tape, account.portfolio, account.broker
+    shown = tape.count
+    tape.reveal(row)
+    count = tape.count
+    fills: list[Fill] = broker.fill_bar() if broker.working else []
+    orders: list[Order] = []
+    borrow = 0.0
+    if portfolio.held:
+        if account.charges_borrow:
+            borrow = broker.charge_borrow()
+        if tape.may_go_stale:
+            orders, closed = broker.close_delisted()
+            fills += closed
+
+    marks = tape.known[MARK, row, :count]
+    if count == 1:
+        held = portfolio.positions[0]
+        value = held * float(marks[0]) if held else 0.0
+        gross = abs(value)
+    else:
+        values = portfolio.array[:count] * marks
+        value = float(values.sum())
+        gross = float(np.abs(values).sum())
+    if math.isnan(value):
+        raise _unpriced(account)
+    equity = round(portfolio.cash_usd + value, DOLLAR_DIGITS)
+    state = BookState(equity, portfolio.cash_usd, tape.symbols, portfolio.positions[:count], marks)
+
+    if equity > 0.0:
+        decision = await account.agents.decide(tape.upto(row), state)
+    else:
+        decision = _wind_up(account)
+    if decision.cancel_columns:
+        broker.cancel(decision.cancel_columns)
+    for intent in decision.intents:
+        orders.append(broker.submit(intent))
+
+    curve = account.curve
+    curve.rows.append(row)
+    curve.equity_usd.append(equity)
+    curve.cash_usd.append(portfolio.cash_usd)
+    curve.exposure_frac.append(gross / equity if equity > 0.0 else 0.0)
+    curve.book(fills, borrow)
+    if decision.verdict:
+        for verdict in decision.verdict:
+            for reason in verdict.reasons:
+                account.bound[reason] = account.bound.get(reason, 0) + 1
+    account.step += 1
+    if account.write is None:
+        return None
+
+    symbols = tape.symbols
+    positions = portfolio.positions
+    record = StepRecord(
+        step=account.step - 1,
+        as_of=tape.panel.as_of[row],
+        inputs_hash=tape.chain(symbols[shown:]),
+        views=view_columns(decision.views, symbols) if decision.views else {},
+        targets=decision.targets or {},
+        verdict=list(decision.verdict),
+        orders=orders,
+        fills=fills,
+        positions={symbols[column]: positions[column] for column in sorted(portfolio.held)},
+        cash_usd=portfolio.cash_usd,
+        equity_usd=equity,
+        borrow_usd=borrow,
+    )
+    line = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+    account.written_bytes += len(line) + 1
+    account.write(line)
+    return record
+
+
+def view_columns(views: tuple[Views, ...], symbols: tuple[str, ...]) -> dict[str, Any]:
+    """Views as they stand in a record: per agent, columns over the symbols that it did not abstain on."""
+    columns: dict[str, Any] = {}
+    for view in views:
+        spoken = np.flatnonzero(
+            ~np.isnan(view.expected_return_frac)
+            & ((view.expected_return_frac != 0.0) | (view.confidence_frac != 0.0))
+        )
+        columns[view.agent] = {
+            "symbols": [symbols[column] for column in spoken.tolist()],
+            "expected_return_frac": view.expected_return_frac[spoken],
+            "confidence_frac": view.confidence_frac[spoken],
+        }
+    return columns
+
+
+def _wind_up(account: Account) -> Decision:
+    """A book without equity is closed by its broker: everything held is sold or covered at the next
+    open, tag `margin_call`, and nobody is asked."""
+    portfolio, symbols = account.portfolio, account.tape.symbols
+    held = sorted(portfolio.held)
+    return Decision(
+        verdict=tuple(Verdict(symbols[c], 0.0, 0.0, ("margin_call",)) for c in held),
+        intents=tuple(
+            OrderIntent(
+                column=c,
+                symbol=symbols[c],
+                side="sell" if portfolio.positions[c] > 0.0 else "buy",
+                value_usd=0.0,
+                tif="gtc",
+                tag="margin_call",
+            )
+            for c in held
+        ),
+        cancel_columns=tuple(c for c in sorted(account.broker.working) if c not in portfolio.held),
+    )
+
+
+def _unpriced(account: Account) -> PriceMissing:
+    tape = account.tape
+    names = [
+        tape.panel.symbols[column]
+        for column in sorted(account.portfolio.held)
+        if np.isnan(tape.known[MARK, tape.row, column])
+    ]
+    return PriceMissing(
+        f"{', '.join(names)} is held and never had a price up to {tape.panel.as_of[tape.row]}.",
+        "Give data that hold its prices, or take it out of the holdings.",
+    )
