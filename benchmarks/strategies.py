@@ -1,4 +1,4 @@
-"""The SMA 10/30 strategy of the benchmarks as a user of Athena would write it,.
+"""The SMA 10/30 strategy of the benchmarks, as a user of Athena would write it: plain and precomputed.
 
 Weight 1 while the mean of the last 10 closes is above the mean of the last 30, else 0; first decision when
 30 bars are visible.
