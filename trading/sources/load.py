@@ -56,9 +56,8 @@ def load_panel(
     members = read_universe(Path(universe)) if universe is not None else None
     wanted = _wanted(symbols)
     if isinstance(data, str) and data == MOCK:
-        return mock_panel(
-            wanted or (tuple(members) if members else None), config, seed, end, members
-        )
+        names = wanted or (tuple(members) if members else None)
+        return mock_panel(names, config, seed=seed, end=end, members=members)
     name, checked, digest = _checked(data, config, data_dir)
     series = checked.series
     if wanted is not None:
