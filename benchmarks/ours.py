@@ -4,7 +4,7 @@
     python ours.py sma BARS.npz [--record full|summary] [--risk] [--naive]
     python ours.py agents --symbols N --days T [--warmup W]
 
-`oracle` goes the way of a user, through `athena.backtest`, and prints symbol -> {final_equity_usd, fills}.
+`oracle` runs a whole backtest from the file to the run folder; it prints symbol -> {final_equity_usd, fills}.
 The others time the engine in a process of its own and print one line of JSON. Included in their `seconds`:
 opening the account, the agents' indicators, every step, the records written to a file, and the metrics.
 Excluded, as with the peers: imports and building the panel; also the benchmark account and the report,
@@ -21,7 +21,6 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,8 +30,8 @@ import synthetic
 from peers.sma import Bars, Timing, Traded, answer, read_bars, read_sample, report, sma_long
 from strategies import PrecomputedSmaCross, SmaCross
 
-from core.config import TradingConfig
-from core.protocols import Agents
+from agents.assemble import RunOptions, backtest, build_deciders
+from core.config import AthenaConfig, TradingConfig
 from core.version import VERSION
 from trading.engine import Account
 from trading.metrics import compute_metrics
@@ -53,35 +52,9 @@ LATE_FRAC = 0.05
 BARS_PER_YEAR = 252.0
 
 
-# --- Bound to the agents here: who decides, and the user's way in. Nothing else knows their names. ---
-
-
-def strategy_agents(strategy: object, panel: Panel, trading: TradingConfig, risk: bool) -> Agents:
-    """A user's strategy in the agents' place, with the risk manager of the shipped settings or none."""
-    raise NotImplementedError("bind a user's strategy (agents/) here")
-
-
-def rules_agents(panel: Panel, trading: TradingConfig) -> Agents:
-    """The five agents with the shipped settings; precomputes their indicators, which is timed."""
-    raise NotImplementedError("bind the five agents (agents/assemble.py) here")
-
-
-def backtest_folder(sample: Path, symbol: str, runs_dir: str) -> Path:
-    """Run `SmaCross` on one symbol of a file as a user would, and return the run's folder."""
-    import athena
-
-    run = athena.backtest(
-        sample,
-        symbols=[symbol],
-        strategy=SmaCross(),
-        config={"trading": COSTS, "runs_dir": runs_dir},
-        risk=False,
-        seed=0,
-    )
-    return Path(run.run_dir)
-
-
-# -----------------------------------------------------------------------------------------------------
+def comparison_config() -> AthenaConfig:
+    """The shipped settings with the costs of the comparison."""
+    return AthenaConfig(trading=TradingConfig(**COSTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +98,21 @@ def panel_of(bars: list[Bars], interval: str) -> Panel:
 
 
 def run_engine(
-    panel: Panel,
-    make_agents: Callable[[], Agents],
-    trading: TradingConfig,
-    warmup_bars: int,
-    records: Path | None,
+    panel: Panel, config: AthenaConfig, options: RunOptions, records: Path | None
 ) -> EngineRun:
-    """Open an account, run it over the panel and compute the metrics. `records` None is sweep mode."""
+    """Make the agents, open an account, run it over the panel and compute the metrics.
+
+    `records` None is sweep mode.
+    """
     gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
     stream = records.open("wb", buffering=1 << 20) if records is not None else None
     try:
         write = None if stream is None else lambda line: stream.write(line + b"\n")
-        account = open_account(panel, make_agents(), trading, write)
+        deciders = build_deciders(config, options, panel)
+        account = open_account(panel, deciders.agents, config.trading, write)
         loop = time.perf_counter()
-        asyncio.run(replay(account, find_span(panel, warmup_bars)))
+        asyncio.run(replay(account, find_span(panel, deciders.warmup)))
         loop_seconds = time.perf_counter() - loop
     finally:
         if stream is not None:
@@ -166,19 +139,16 @@ def run_sma(
     The signal is precomputed outside of the timing, as for the peers, or with `naive` two means a bar.
     """
     panel = panel_of([bars], interval="1m")
-    trading = TradingConfig(**COSTS)
     strategy = SmaCross() if naive else PrecomputedSmaCross(bars.symbol, sma_long(bars.close))
     with tempfile.TemporaryDirectory() as folder:
         run = run_engine(
             panel,
-            lambda: strategy_agents(strategy, panel, trading, risk),
-            trading,
-            strategy.warmup,
+            comparison_config(),
+            RunOptions(strategy=strategy, no_risk=not risk),
             Path(folder) / "steps.jsonl" if record == "full" else None,
         )
-    curve = run.account.curve
-    fills = int(np.count_nonzero(column(curve.traded_usd)))
-    return run.seconds, run.cpu_seconds, fills, curve.equity_usd[-1]
+    account = run.account
+    return run.seconds, run.cpu_seconds, account.broker.fills, account.curve.equity_usd[-1]
 
 
 def run_agents(symbols: int, days: int, warmup_bars: int) -> AgentsTiming:
@@ -189,11 +159,11 @@ def run_agents(symbols: int, days: int, warmup_bars: int) -> AgentsTiming:
         [Bars(name, stamps, *rows) for name, rows in zip(names, prices, strict=True)], "1d"
     )
     del prices
-    trading = TradingConfig(warmup_bars=warmup_bars)
+    config = AthenaConfig(trading=TradingConfig(warmup_bars=warmup_bars))
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "steps.jsonl"
         before = forget_peak()
-        run = run_engine(panel, lambda: rules_agents(panel, trading), trading, warmup_bars, records)
+        run = run_engine(panel, config, RunOptions(), records)
         memory_bytes = resident_bytes("VmHWM") - before
         with records.open("rb") as lines:
             orders = [len(orjson.loads(line)["orders"]) for line in lines]
@@ -238,7 +208,14 @@ def oracle(sample: Path) -> dict[str, Traded]:
     traded = {}
     with tempfile.TemporaryDirectory() as runs_dir:
         for bars in read_sample(sample):
-            folder = backtest_folder(sample, bars.symbol, runs_dir)
+            options = RunOptions(
+                data=sample,
+                symbols=(bars.symbol,),
+                strategy=SmaCross(),
+                no_risk=True,
+                runs_dir=Path(runs_dir),
+            )
+            folder = Path(backtest(comparison_config(), options).path)
             fills, equity_usd = [], float("nan")
             for line in (folder / "steps.jsonl").read_bytes().splitlines():
                 record = orjson.loads(line)
