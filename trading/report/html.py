@@ -86,7 +86,7 @@ def _charts(curves: Curves) -> dict[str, str]:
     points = drawn(curves, CHART_POINTS)
 
     def percent(value: float) -> str:
-        return words.percent(value, 1 if abs(value) < 0.1 else 0)
+        return words.percent(value, 1 if 0.0 < abs(value) < 0.1 else 0)
 
     def amount(value: float) -> str:
         return money(value, curves.currency, exact)
