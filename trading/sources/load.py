@@ -171,11 +171,12 @@ def resolve_source(data: str | Path | pd.DataFrame | None, data_dir: Path | None
 
 def end_moment(end: datetime | date | str) -> np.datetime64:
     """The last moment that `end` lets in, UTC: a date's is its last nanosecond. Raises: DataError."""
-    moment, is_date = _parse_end(end)
+    moment, is_date = parse_moment(end)
     return moment + np.timedelta64(DAY - 1, "ns") if is_date else moment
 
 
-def _parse_end(end: datetime | date | str) -> tuple[np.datetime64, bool]:
+def parse_moment(end: datetime | date | str) -> tuple[np.datetime64, bool]:
+    """(the moment in UTC, whether it is a date alone: then its midnight). Raises: DataError."""
     import pandas as pd
 
     if isinstance(end, datetime):
@@ -192,7 +193,7 @@ def _until(series: Mapping[str, Series], end: datetime | date | str | None) -> d
     """The bars up to `end`: by their own date for a date, by the moment they were known for a time."""
     if end is None:
         return dict(series)
-    moment, is_date = _parse_end(end)
+    moment, is_date = parse_moment(end)
     last_day = int(moment.astype("datetime64[D]").astype(np.int64))
     kept: dict[str, Series] = {}
     for symbol, bars in series.items():
