@@ -168,11 +168,11 @@ def backtest(common: Common, /, **options: Any) -> None:
     """Trade the past, and say what came of it."""
     config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
     from agents import assemble
-    from trading.report.terminal import render_run
+    from trading.report.terminal import render_backtest
 
     with progress("backtest") as advance:
         run = assemble.backtest(config, _run_options(options), advance)
-    show(common, run.to_dict(), render_run)
+    show(common, run.to_dict(), render_backtest)
 
 
 @cli.command("paper-trade")
@@ -192,11 +192,11 @@ def paper_trade(common: Common, /, **options: Any) -> None:
     Ctrl-C stops it with its book saved."""
     config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
     from agents import assemble
-    from trading.report.terminal import render_run
+    from trading.report.terminal import render_backtest
 
     with progress("paper-trade") as advance:
         run = assemble.paper_trade(config, _run_options(options), advance)
-    show(common, run.to_dict(), render_run)
+    show(common, run.to_dict(), render_backtest)
 
 
 @cli.command()
@@ -260,8 +260,8 @@ def runs_list(common: Common, runs_dir: Path | None) -> None:
     from core.runlog import list_runs
     from trading.report.terminal import render_runs
 
-    found = [asdict(entry) for entry in list_runs(config.runs_dir)]
-    show(common, {"runs": [{"run_dir": each.pop("path"), **each} for each in found]}, render_runs)
+    rows = [asdict(entry) for entry in list_runs(config.runs_dir)]
+    show(common, {"runs": rows}, lambda listing, console: render_runs(listing["runs"], console))
 
 
 @runs.command("show")
@@ -273,11 +273,18 @@ def runs_list(common: Common, runs_dir: Path | None) -> None:
 def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> None:
     """The summary of RUN: a path, a name, the beginning of one, or `last`."""
     config = common.config(runs_dir=runs_dir)
-    from core.runlog import find_run, read_summary
+    from core.runlog import find_run
+    from trading.report.terminal import render_backtest, render_trades
+    from trading.result import Run
 
-    folder = find_run(run, config.runs_dir)
-    summary = read_summary(folder)
-    raise NotImplementedError
+    found = Run(find_run(run, config.runs_dir))
+    round_trips = found.trades.to_dict("records") if trades else None
+    if common.json:
+        emit_json(found.to_dict() | ({"round_trips": round_trips} if trades else {}))
+        return
+    render_backtest(found.to_dict(), console())
+    if trades:
+        render_trades(found.trades, console())
 
 
 # --- config

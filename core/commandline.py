@@ -330,10 +330,12 @@ def _interrupted(error: BaseException) -> Interrupted:
 
 
 def _notes(error: BaseException | None) -> list[str]:
-    """The notes on an exception and on those it came from, without repetition."""
+    """What an interrupt and the notes on it, or on what it came from, say; nothing twice."""
     found: list[str] = []
     while error is not None:
-        found += [note for note in getattr(error, "__notes__", ()) if note not in found]
+        said = [str(error)] if isinstance(error, KeyboardInterrupt) and error.args else []
+        said += getattr(error, "__notes__", ())
+        found += [note for note in said if note not in found]
         error = error.__cause__ or error.__context__
     return found
 

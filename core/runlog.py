@@ -233,7 +233,7 @@ class RunFolder:
 class RunEntry:
     """One line of `runs list`."""
 
-    path: Path
+    run_dir: Path
     mode: str | None
     started: str | None
     status: str

@@ -206,14 +206,14 @@ def test_runs_are_listed_oldest_first(three_runs: Path) -> None:
 
 
 def test_a_damaged_manifest_is_listed_as_such(three_runs: Path) -> None:
-    (list_runs(three_runs)[1].path / "manifest.json").write_text("{")
+    (list_runs(three_runs)[1].run_dir / "manifest.json").write_text("{")
     assert [run.status for run in list_runs(three_runs)] == ["done", "damaged", "done"]
     with pytest.raises(RunFolderError, match="cannot be read"):
-        read_summary(list_runs(three_runs)[1].path)
+        read_summary(list_runs(three_runs)[1].run_dir)
 
 
 def test_a_run_is_found_by_path_name_prefix_and_last(three_runs: Path) -> None:
-    first, second, third = (run.path for run in list_runs(three_runs))
+    first, second, third = (run.run_dir for run in list_runs(three_runs))
     assert find_run(str(first), Path("/nowhere")) == first
     assert find_run(first.name, three_runs) == first
     assert find_run("20240301T1201", three_runs) == second
@@ -233,7 +233,7 @@ def test_an_ambiguous_prefix_lists_the_candidates(three_runs: Path) -> None:
     with pytest.raises(RunNotFound) as caught:
         find_run("20240301", three_runs)
     for run in list_runs(three_runs):
-        assert run.path.name in caught.value.message
+        assert run.run_dir.name in caught.value.message
 
 
 def test_no_such_run_names_the_directory(three_runs: Path, tmp_path: Path) -> None:
