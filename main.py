@@ -312,12 +312,21 @@ def config_show(common: Common) -> None:
         )
         return
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("key", "value", "from", box=None)
+    table = Table(box=None)
+    for heading in ("key", "value", "from"):
+        table.add_column(heading, overflow="fold")
     for key, origin in loaded.origins.items():
         value = value_of(loaded.config, key)
-        table.add_row(key, "null" if value is None else str(value), origin)
+        table.add_row(key, Text(_yaml_word(value)), Text(origin))
     console().print(table)
+
+
+def _yaml_word(value: Any) -> str:
+    """A value as one would write it in a config file."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 @config_group.command("schema")
