@@ -311,7 +311,9 @@ def _report_usage(error: click.ClickException, common: Common) -> int:
 
 
 def _tell(kind: str, message: str, cure: str, as_json: bool) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    word = "error:" if plain else click.style("error:", fg="red", bold=True)
+    click.echo(f"{word} {message}", err=True)
     if cure:
         click.echo(f"       {cure}", err=True)
     if as_json:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from core.version import VERSION
-from tests.conftest import Athena
+from tests.conftest import ROOT, Athena
 
 
 def test_help_answers_in_under_a_third_of_a_second(athena: Athena) -> None:
@@ -95,6 +98,20 @@ def test_no_colour_reaches_a_pipe(athena: Athena) -> None:
     for words in (["config", "show"], ["config", "show", "--set", "x=1"], ["--help"]):
         done = athena(*words)
         assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("1", False), ("", True)])
+def test_a_terminal_gets_colour_unless_told_not_to(no_color: str, coloured: bool) -> None:
+    pty = pytest.importorskip("pty")
+    told, terminal = pty.openpty()
+    env = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    command = [sys.executable, str(ROOT / "main.py"), "nonsense"]
+    subprocess.run(command, env=env, stderr=terminal, check=False)
+    os.close(terminal)
+    text = os.read(told, 10_000).decode()
+    os.close(told)
+    assert "no such command 'nonsense'" in text
+    assert ("\x1b" in text) == coloured
 
 
 def test_a_log_file_that_cannot_be_written_is_the_users_mistake(
