@@ -91,6 +91,9 @@ class State(Protocol):
     def weights(self) -> Mapping[str, float]: ...
     @property
     def positions(self) -> Mapping[str, float]: ...
+    def weight(self, column: int) -> float:
+        """One signed weight, without making arrays."""
+
     @property
     def weight_array(self) -> FloatArray: ...
     @property

@@ -17,19 +17,38 @@ import numpy as np
 
 from core.errors import OrderRejected
 from core.types import Fill, Order, OrderIntent
-from trading.costs import CostModel, close_volatility_frac, range_volatility_frac
+from trading.costs import (
+    DOLLAR_DIGITS,
+    CostModel,
+    close_volatility_frac,
+    range_volatility_frac,
+)
 from trading.history import Tape
 from trading.orders import DURING, OPENING, WorkingOrder
 from trading.panel import CLOSE, HIGH, LOW, MARK, OPEN, RAW_CLOSE, STALE, VOLUME
 from trading.portfolio import QUANTITY_DIGITS, Portfolio
 
 _QUANTUM = 10**QUANTITY_DIGITS
+_ROUNDING_USD = 2e-6
+"""What rounding a fill's value and three costs to six digits can take from the cash, at most."""
+
+_PRICES_OF_TYPE = {
+    "market": (False, False),
+    "limit": (True, False),
+    "stop": (False, True),
+    "stop_limit": (True, True),
+}
+"""Whether an order type has a limit price and a stop price."""
 
 
 class _Candidate:
-    """One order about to fill in a bar: signed quantity wanted and all that its cost depends on."""
+    """One order about to fill in a bar: signed quantity wanted and all that its cost depends on.
+
+    `base` is the part of a purchase that covers a short; only the rest is scaled to the cash.
+    """
 
     __slots__ = (
+        "base",
         "capped",
         "price",
         "quantity",
@@ -54,6 +73,7 @@ class _Candidate:
     ) -> None:
         self.working = working
         self.quantity = quantity
+        self.base = 0.0
         self.price = price
         self.taking = taking
         self.raw_ratio = raw_ratio
@@ -99,27 +119,42 @@ class SimulatedBroker:
         """Take an order; it replaces the symbol's working order. Raises OrderRejected on nonsense."""
         fixed = intent.value_usd is None
         amount = intent.quantity if fixed else intent.value_usd
-        prices = [p for p in (intent.limit_price, intent.stop_price) if p is not None]
+        limit, stop = intent.limit_price, intent.stop_price
         if amount is None or not math.isfinite(amount):
             raise OrderRejected(
                 f"An order for {intent.symbol} has the amount {amount}.",
                 "Give a finite value_usd (market) or quantity (limit, stop).",
             )
-        if any(not (math.isfinite(price) and price > 0.0) for price in prices):
+        if not fixed and intent.type != "market":
             raise OrderRejected(
-                f"An order for {intent.symbol} has the limit {intent.limit_price} and the stop "
-                f"{intent.stop_price}.",
-                "Prices must be positive numbers.",
+                f"A {intent.type} order for {intent.symbol} has the value {amount} USD.",
+                "Only market orders take a target value; give the others a quantity.",
             )
+        if fixed and amount != 0.0 and (amount > 0.0) != (intent.side == "buy"):
+            raise OrderRejected(
+                f"An order to {intent.side} {intent.symbol} has the quantity {amount}.",
+                "Quantities are signed: bought is positive, sold is negative.",
+            )
+        if (limit is not None, stop is not None) != _PRICES_OF_TYPE[intent.type]:
+            raise OrderRejected(
+                f"A {intent.type} order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+                "Give a limit order its limit, a stop order its stop, a stop-limit order both.",
+            )
+        for price in (limit, stop):
+            if price is not None and not (math.isfinite(price) and price > 0.0):
+                raise OrderRejected(
+                    f"An order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+                    "Prices must be positive numbers.",
+                )
         order = Order(
             id=f"o{self._next_id}",
             symbol=intent.symbol,
             side=intent.side,
-            quantity=abs(amount) if fixed else None,
+            quantity=round(abs(amount), QUANTITY_DIGITS) if fixed else None,
             value_usd=None if fixed else amount,
             type=intent.type,
-            limit_price=intent.limit_price,
-            stop_price=intent.stop_price,
+            limit_price=limit,
+            stop_price=stop,
             tif=intent.tif,
             tag=intent.tag,
         )
@@ -143,26 +178,29 @@ class SimulatedBroker:
         """
         tape = self._tape
         row = tape.row
-        known = tape.known
+        stack = tape.stack
         phases: tuple[list[tuple[WorkingOrder, float]], list[tuple[WorkingOrder, float]]] = ([], [])
         seen: list[WorkingOrder] = []
         for column in sorted(self.working) if len(self.working) > 1 else tuple(self.working):
             working = self.working[column]
-            open_ = float(known[OPEN, row, column])
+            open_ = float(stack[OPEN, row, column])
             if math.isnan(open_):
-                continue  # no bar: the order waits for the symbol's next session
+                # No bar: the order waits for the symbol's next session, unless there is none to come.
+                if stack[STALE, row, column] >= self._delisting_bars:
+                    del self.working[column]
+                continue
             seen.append(working)
             if self._intraday and working.order.tif == "day":
-                today = tape.panel.as_of[row][:10]
+                today = _session_day(tape.panel.times[row])
                 if working.session is not None and working.session != today:
                     del self.working[column]
                     continue
                 working.session = today
             bar = (
                 open_,
-                float(known[HIGH, row, column]),
-                float(known[LOW, row, column]),
-                float(known[CLOSE, row, column]),
+                float(stack[HIGH, row, column]),
+                float(stack[LOW, row, column]),
+                float(stack[CLOSE, row, column]),
             )
             match = working.match(bar)
             if match is not None:
@@ -189,15 +227,74 @@ class SimulatedBroker:
             candidate = self._candidate(working, price, phase)
             if candidate is not None:
                 (buys if candidate.quantity > 0.0 else sells).append(candidate)
-        for candidate in sells:
-            self._execute(candidate, candidate.quantity, fills)
+        if sells:
+            self._sell(sells, fills)
         if buys:
-            scale = self._scale(buys)
-            for candidate in buys:
-                quantity = candidate.quantity * scale
-                if scale < 1.0:
-                    quantity = math.floor(quantity * _QUANTUM) / _QUANTUM
-                self._execute(candidate, quantity, fills, whole=scale >= 1.0)
+            self._buy(buys, fills)
+
+    def _sell(self, sells: list[_Candidate], fills: list[Fill]) -> None:
+        """Execute sales one by one, so that each short sale sees the margin that those before it took.
+
+        Short value after a sale is at most the equity. Together with buys that may not spend short
+        proceeds (`_cover`) this keeps gross at most twice the equity: Regulation T's 50 % initial margin
+        on both sides (12 CFR 220.12).
+        """
+        equity = short_usd = 0.0
+        if self._allow_short:
+            equity, short_usd = self._equity_and_short()
+        positions = self._portfolio.positions
+        for candidate in sells:
+            quantity, column, price = candidate.quantity, candidate.working.column, candidate.price
+            held = positions[column]
+            if held + quantity >= 0.0:
+                self._execute(candidate, quantity, fills)
+                continue
+            short_usd -= max(-held, 0.0) * self._price_now(column)
+            lowest = -math.floor(max(equity - short_usd, 0.0) / price * _QUANTUM) / _QUANTUM
+            if held + quantity < lowest:
+                quantity = min(round(lowest - held, QUANTITY_DIGITS), 0.0)
+            self._execute(candidate, quantity, fills, whole=quantity == candidate.quantity)
+            short_usd += max(-positions[column], 0.0) * price
+
+    def _buy(self, buys: list[_Candidate], fills: list[Fill]) -> None:
+        """Execute purchases, all scaled by one fraction to the cash there is after costs."""
+        wanted = [candidate.quantity for candidate in buys]
+        cash = self._portfolio.cash_usd - len(buys) * _ROUNDING_USD
+        if self._allow_short and self._portfolio.held:
+            cash = self._cover(buys, cash)
+        scale = self._scale(buys, cash)
+        for candidate, full in zip(buys, wanted, strict=True):
+            quantity = candidate.quantity
+            if scale < 1.0:
+                quantity = max(candidate.base, _floor(_scaled(candidate, scale)))
+            self._execute(candidate, quantity, fills, whole=quantity == full)
+
+    def _cover(self, buys: list[_Candidate], cash: float) -> float:
+        """Let purchases that cover a short come before those that open; returns the cash for the rest.
+
+        What covers may spend all cash; when it does not fit it is scaled and nothing else is bought.
+        A book without equity covers in full, into debt, as its broker would. What opens may not spend
+        the value of the shorts that stay open (`_sell`).
+        """
+        equity, short_usd = self._equity_and_short()
+        positions = self._portfolio.positions
+        covering = [each for each in buys if positions[each.working.column] < 0.0]
+        wanted = [each.quantity for each in covering]
+        for each in covering:
+            each.quantity = min(each.quantity, -positions[each.working.column])
+        scale = 1.0 if equity <= 0.0 else self._scale(covering, cash)
+        if scale < 1.0 or equity <= 0.0:
+            for each in buys:
+                if each not in covering:
+                    each.quantity = 0.0
+                elif scale < 1.0:
+                    each.quantity = _floor(each.quantity * scale)
+                each.base = each.quantity
+            return cash
+        for each, full in zip(covering, wanted, strict=True):
+            each.base, each.quantity = each.quantity, full
+            short_usd -= each.base * self._price_now(each.working.column)
+        return cash - max(short_usd, 0.0)
 
     def _candidate(self, working: WorkingOrder, price: float, phase: int) -> _Candidate | None:
         order, column = working.order, working.column
@@ -214,24 +311,22 @@ class SimulatedBroker:
             self.working.pop(column, None)
             return None
         if quantity < 0.0 and not self._allow_short:
-            quantity = max(quantity, -held)
+            quantity = max(quantity, -max(held, 0.0))
         closing_all = quantity == -held
-        known, row = self._tape.known, self._tape.row
-        volume = float(known[VOLUME, row, column])
+        stack, row = self._tape.stack, self._tape.row
+        volume = float(stack[VOLUME, row, column])
         capped = False
         if self._participation_frac is not None and not math.isnan(volume):
             cap: float = self._participation_frac * volume
             if abs(quantity) > cap:
                 quantity = math.copysign(math.floor(cap * _QUANTUM) / _QUANTUM, quantity)
                 capped, closing_all = True, False
-        if quantity < 0.0 and self._allow_short:
-            quantity = self._within_margin(quantity, column, price)
-        raw_ratio = float(known[CLOSE, row, column] / known[RAW_CLOSE, row, column])
+        raw_ratio = float(stack[CLOSE, row, column] / stack[RAW_CLOSE, row, column])
         if not self._allow_fractional and not closing_all:
             quantity = _whole(quantity, raw_ratio)
         if quantity == 0.0:
             return None
-        passive = order.limit_price is not None and phase == DURING
+        passive = phase == DURING and working.rested
         return _Candidate(
             working,
             quantity,
@@ -243,54 +338,33 @@ class SimulatedBroker:
             capped=capped,
         )
 
-    def _within_margin(self, quantity: float, column: int, price: float) -> float:
-        """A sale cut so that the short value after it is at most the equity.
-
-        Together with buys that may not spend short proceeds (`_free_cash`) this keeps gross at most twice
-        the equity: Regulation T's 50 % initial margin on both sides (12 CFR 220.12).
-        """
-        held = self._portfolio.positions[column]
-        if held + quantity >= 0.0:
-            return quantity
-        equity, short_usd = self._equity_and_short(column)
-        room = max(equity - short_usd, 0.0)
-        lowest = -math.floor(room / price * _QUANTUM) / _QUANTUM
-        allowed: float = min(max(quantity, lowest - held), 0.0)
-        return allowed
-
-    def _equity_and_short(self, without: int | None = None) -> tuple[float, float]:
-        """(equity, short value without one column) at the marks known before this bar."""
-        tape, portfolio = self._tape, self._portfolio
+    def _equity_and_short(self) -> tuple[float, float]:
+        """(equity, short value) at the prices of this bar's open."""
+        portfolio = self._portfolio
         equity, short_usd = portfolio.cash_usd, 0.0
         for column in sorted(portfolio.held):
-            value = portfolio.positions[column] * float(tape.known[MARK, tape.row - 1, column])
+            value = portfolio.positions[column] * self._price_now(column)
             equity += value
-            if value < 0.0 and column != without:
+            if value < 0.0:
                 short_usd -= value
         return equity, short_usd
 
-    def _free_cash(self, buys: list[_Candidate]) -> float:
-        """Cash that buys may spend: all of it, less what secures the shorts they do not cover."""
-        cash = self._portfolio.cash_usd
-        if not self._allow_short:
-            return cash
-        _, short_usd = self._equity_and_short()
-        for candidate in buys:
-            column = candidate.working.column
-            covered = min(candidate.quantity, max(-self._portfolio.positions[column], 0.0))
-            short_usd -= covered * float(self._tape.known[MARK, self._tape.row - 1, column])
-        return cash - max(short_usd, 0.0)
+    def _price_now(self, column: int) -> float:
+        """This bar's open, or the last known close where there is no bar."""
+        stack, row = self._tape.stack, self._tape.row
+        price = float(stack[OPEN, row, column])
+        return float(stack[MARK, row, column]) if math.isnan(price) else price
 
     def _sigma(self, column: int) -> float:
         """Daily volatility known before this bar; the bar's own range where closes are too few."""
         if not self._costs.impact_coefficient:
             return 0.0
-        known, row = self._tape.known, self._tape.row
+        stack, row = self._tape.stack, self._tape.row
         first = max(row - self._sigma_bars - 1, 0)
-        sigma = close_volatility_frac(known[MARK, first:row, column].tolist())
+        sigma = close_volatility_frac(stack[CLOSE, first:row, column].tolist())
         if sigma is None:
             sigma = range_volatility_frac(
-                float(known[HIGH, row, column]), float(known[LOW, row, column])
+                float(stack[HIGH, row, column]), float(stack[LOW, row, column])
             )
         return sigma
 
@@ -309,40 +383,52 @@ class SimulatedBroker:
             impact = costs.impact_usd(value, size / candidate.volume, candidate.sigma_frac)
         limit = candidate.working.order.limit_price
         if limit is not None:
-            room = round(abs(limit - candidate.price) * size, 6)
+            room = round(abs(limit - candidate.price) * size, DOLLAR_DIGITS)
             spread = min(spread, room)
-            impact = min(impact, room - spread)
+            impact = min(impact, round(room - spread, DOLLAR_DIGITS))
         return commission, spread, impact
 
-    def _scale(self, buys: list[_Candidate]) -> float:
-        """The largest fraction of all buys that the cash pays for, costs included.
+    def _scale(self, buys: list[_Candidate], cash: float) -> float:
+        """The largest fraction of all buys (beyond their `base`) that the cash pays for, costs included.
 
-        Costs grow faster than size (impact) or not at all (a minimum), so the fraction is found by
-        bisection on the exact cost unless every cost is a fixed fraction of value.
+        Costs grow faster than size (impact) or not at all (a minimum), so the fraction is found on the
+        exact cost, by shrinking a bracket around it, unless every cost is a fixed fraction of value.
         """
-        cash = self._free_cash(buys)
-        if len(buys) == 1 and self._costs.linear and buys[0].taking:
+        if len(buys) == 1 and self._costs.linear and not buys[0].base:
             candidate = buys[0]
-            if candidate.working.order.limit_price is None:
+            if candidate.taking and candidate.working.order.limit_price is None:
                 need = candidate.quantity * candidate.price * (1.0 + self._costs.linear_frac)
                 return 1.0 if need <= cash else max(cash, 0.0) / need
-        if self._need(buys, 1.0) <= cash:
+        high_need = self._need(buys, 1.0)
+        if high_need <= cash:
             return 1.0
         low, high = 0.0, 1.0
+        low_need = self._need(buys, 0.0)
+        if low_need > cash:
+            return 0.0
+        guessing = True
         for _ in range(60):
-            middle = 0.5 * (low + high)
-            if self._need(buys, middle) <= cash:
-                low = middle
+            if cash - low_need <= 1e-10 * cash or high - low <= 1e-15:
+                break
+            # The chord of a convex need meets the cash below the answer; a bad guess is followed by halving.
+            share = (cash - low_need) / (high_need - low_need) if guessing else 0.5
+            middle = low + share * (high - low)
+            need = self._need(buys, middle)
+            if need <= cash:
+                guessing = not guessing or cash - need < 0.25 * (cash - low_need)
+                low, low_need = middle, need
             else:
-                high = middle
+                guessing = True
+                high, high_need = middle, need
         return low
 
     def _need(self, buys: list[_Candidate], scale: float) -> float:
-        return math.fsum(
-            candidate.quantity * scale * candidate.price
-            + sum(self._cost_parts(candidate, candidate.quantity * scale))
-            for candidate in buys
-        )
+        total = 0.0
+        for candidate in buys:
+            quantity = _scaled(candidate, scale)
+            commission, spread, impact = self._cost_parts(candidate, quantity)
+            total += quantity * candidate.price + commission + spread + impact
+        return total
 
     def _execute(
         self, candidate: _Candidate, quantity: float, fills: list[Fill], whole: bool = True
@@ -354,6 +440,9 @@ class SimulatedBroker:
         if quantity == 0.0:
             return
         commission, spread, impact = self._cost_parts(candidate, quantity)
+        paid = commission + spread + impact + quantity * candidate.price
+        if quantity < 0.0 < paid and paid > self._portfolio.cash_usd:
+            return  # a sale that costs more than it brings, and nothing to pay the rest from
         fill = Fill(order.id, order.symbol, quantity, candidate.price, commission, spread, impact)
         self._book(column, fill, order.tag)
         fills.append(fill)
@@ -381,7 +470,7 @@ class SimulatedBroker:
         orders: list[Order] = []
         fills: list[Fill] = []
         tape, portfolio = self._tape, self._portfolio
-        stale = tape.known[STALE, tape.row]
+        stale = tape.stack[STALE, tape.row]
         for column in sorted(portfolio.held):
             if not stale[column] >= self._delisting_bars:
                 continue
@@ -402,15 +491,18 @@ class SimulatedBroker:
             )
             self._next_id += 1
             self.orders += 1
-            price = float(tape.known[MARK, tape.row, column])
-            raw = tape.known[RAW_CLOSE, : tape.row + 1, column]
-            closes = tape.known[CLOSE, : tape.row + 1, column]
+            price = float(tape.stack[MARK, tape.row, column])
+            raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
+            closes = tape.stack[CLOSE, : tape.row + 1, column]
             last = int(np.flatnonzero(~np.isnan(closes))[-1])
             value = abs(quantity) * price
             commission = self._costs.commission_usd(
                 value, abs(quantity) * float(closes[last] / raw[last])
             )
             spread = self._costs.spread_usd(value)
+            if quantity < 0.0:
+                left = max(value - spread + max(portfolio.cash_usd, 0.0), 0.0)
+                commission = min(commission, round(left, DOLLAR_DIGITS))
             orders.append(order)
             fill = Fill(order.id, symbol, quantity, price, commission, spread, 0.0)
             self._book(column, fill, order.tag)
@@ -418,7 +510,10 @@ class SimulatedBroker:
         return orders, fills
 
     def charge_borrow(self) -> float:
-        """Charge the days since the last row for what was short over them; returns dollars."""
+        """Charge the days since the last row for what was short at that row's close; returns dollars.
+
+        Call it before this bar's fills: what they open has not been borrowed yet.
+        """
         tape, portfolio = self._tape, self._portfolio
         if tape.row == 0 or not self._costs.borrow_bps_per_year:
             return 0.0
@@ -426,21 +521,33 @@ class SimulatedBroker:
         for column in sorted(portfolio.held):
             quantity = portfolio.positions[column]
             if quantity < 0.0:
-                short_usd -= quantity * float(tape.known[MARK, tape.row - 1, column])
+                short_usd -= quantity * float(tape.stack[MARK, tape.row - 1, column])
         if not short_usd > 0.0:
             return 0.0
-        elapsed = tape.times[tape.row] - tape.times[tape.row - 1]
+        elapsed = tape.panel.times[tape.row] - tape.panel.times[tape.row - 1]
         charge = self._costs.borrow_usd(short_usd, float(elapsed / np.timedelta64(1, "D")))
         portfolio.pay(charge)
         return charge
 
 
+def _floor(quantity: float) -> float:
+    return math.floor(quantity * _QUANTUM) / _QUANTUM
+
+
+def _scaled(candidate: _Candidate, scale: float) -> float:
+    return candidate.base + (candidate.quantity - candidate.base) * scale
+
+
+def _session_day(moment: np.datetime64) -> str:
+    """The day of a bar by the moment it is known: one known at midnight belongs to the day before."""
+    return str((moment - np.timedelta64(1, "ns")).astype("datetime64[D]"))
+
+
 def _whole(quantity: float, raw_ratio: float) -> float:
     """The quantity cut to whole raw shares, in adjusted shares (dollars kept: shares x adjusted price =
-    raw shares x raw price, so raw shares = shares x adjusted / raw)."""
+    raw shares x raw price, so raw shares = shares x adjusted / raw). Never more than was asked for."""
     raw_shares = math.floor(abs(quantity) * raw_ratio + 1e-9)
-    return (
-        math.copysign(round(raw_shares / raw_ratio, QUANTITY_DIGITS), quantity)
-        if raw_shares
-        else 0.0
-    )
+    if not raw_shares:
+        return 0.0
+    shares = min(round(raw_shares / raw_ratio, QUANTITY_DIGITS), abs(quantity))
+    return math.copysign(shares, quantity)

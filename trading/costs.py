@@ -55,11 +55,11 @@ class CostModel:
         return round(value_usd * self.half_spread_bps / 10_000.0, DOLLAR_DIGITS)
 
     def impact_usd(self, value_usd: float, participation_frac: float, sigma_frac: float) -> float:
-        """Square-root impact; 0 where there is no volume to take part in (NaN)."""
+        """Square-root impact, at most the value itself; 0 where there is no volume to take part in (NaN)."""
         if not self.impact_coefficient or not participation_frac > 0.0:
             return 0.0
         cost_frac = self.impact_coefficient * sigma_frac * math.sqrt(participation_frac)
-        return round(value_usd * cost_frac, DOLLAR_DIGITS)
+        return round(value_usd * min(cost_frac, 1.0), DOLLAR_DIGITS)
 
     def borrow_usd(self, short_value_usd: float, days: float) -> float:
         """Cost of borrowing for `days` calendar days (fractions allowed)."""

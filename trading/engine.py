@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from core.errors import PriceMissing
@@ -20,52 +21,49 @@ from core.protocols import Agents
 from core.types import Decision, Fill, Order, OrderIntent, StepRecord, Verdict, Views
 from trading.broker import SimulatedBroker
 from trading.costs import DOLLAR_DIGITS
-from trading.history import Tape
+from trading.history import History, Tape
 from trading.panel import MARK
 from trading.portfolio import BookState, Portfolio
 
+FloatArray = npt.NDArray[np.float64]
 NO_DECISION = Decision()
 
 
+class Booked(NamedTuple):
+    """What the fills and the borrowing of one step traded and cost; only steps that had any."""
+
+    step: int
+    cash_usd: float
+    traded_usd: float
+    commission_usd: float
+    spread_usd: float
+    impact_usd: float
+    borrow_usd: float
+
+
 class Curve:
-    """What a run's figures are computed from: one float per step and column, nothing else kept."""
+    """What a run's figures are computed from: two floats per step, and a row per step that traded."""
 
-    __slots__ = (
-        "borrow_usd",
-        "cash_usd",
-        "commission_usd",
-        "equity_usd",
-        "exposure_frac",
-        "impact_usd",
-        "rows",
-        "spread_usd",
-        "traded_usd",
-    )
+    __slots__ = ("booked", "equity_usd", "first_row", "gross_usd", "initial_cash_usd")
 
-    def __init__(self) -> None:
-        self.rows = array("q")
+    def __init__(self, initial_cash_usd: float) -> None:
+        self.first_row = 0
+        self.initial_cash_usd = initial_cash_usd
         self.equity_usd = array("d")
-        self.cash_usd = array("d")
-        self.exposure_frac = array("d")
-        self.traded_usd = array("d")
-        self.commission_usd = array("d")
-        self.spread_usd = array("d")
-        self.impact_usd = array("d")
-        self.borrow_usd = array("d")
+        self.gross_usd = array("d")
+        self.booked: list[Booked] = []
 
-    def book(self, fills: list[Fill], borrow_usd: float) -> None:
-        """What the fills of one step traded and cost."""
+    def book(self, cash_usd: float, fills: list[Fill], borrow_usd: float) -> None:
+        """Note what the present step traded and cost; to be called before its equity is appended."""
         traded = commission = spread = impact = 0.0
         for fill in fills:
             traded += abs(fill.quantity) * fill.price
             commission += fill.commission_usd
             spread += fill.spread_usd
             impact += fill.impact_usd
-        self.traded_usd.append(traded)
-        self.commission_usd.append(commission)
-        self.spread_usd.append(spread)
-        self.impact_usd.append(impact)
-        self.borrow_usd.append(borrow_usd)
+        self.booked.append(
+            Booked(len(self.equity_usd), cash_usd, traded, commission, spread, impact, borrow_usd)
+        )
 
 
 class Account:
@@ -74,6 +72,19 @@ class Account:
     `write` takes one JSON line per step, or is None in sweep mode, which keeps the curve alone.
     `bound` counts how often each reason code of a verdict bound.
     """
+
+    __slots__ = (
+        "agents",
+        "bound",
+        "broker",
+        "charges_borrow",
+        "curve",
+        "portfolio",
+        "step",
+        "tape",
+        "write",
+        "written_bytes",
+    )
 
     def __init__(
         self,
@@ -91,7 +102,7 @@ class Account:
         self.agents = agents
         self.write = write
         self.charges_borrow = charges_borrow
-        self.curve = Curve()
+        self.curve = Curve(portfolio.cash_usd)
         self.bound: dict[str, int] = {}
         self.step = 0
         self.written_bytes = 0
@@ -113,72 +124,78 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
     Raises: whatever the agents raise; LedgerImbalance; PriceMissing for a held symbol without a price.
     """
     tape, portfolio, broker = account.tape, account.portfolio, account.broker
+    curve = account.curve
     shown = tape.count
     tape.reveal(row)
     count = tape.count
+
+    borrow = broker.charge_borrow() if account.charges_borrow and portfolio.held else 0.0
     fills: list[Fill] = broker.fill_bar() if broker.working else []
     orders: list[Order] = []
-    borrow = 0.0
-    if portfolio.held:
-        if account.charges_borrow:
-            borrow = broker.charge_borrow()
-        if tape.may_go_stale:
-            orders, closed = broker.close_delisted()
-            fills += closed
+    if tape.may_go_stale and portfolio.held:
+        orders, closed = broker.close_delisted()
+        fills += closed
+    if fills or borrow:
+        curve.book(portfolio.cash_usd, fills, borrow)
 
-    marks = tape.known[MARK, row, :count]
+    marks: Sequence[float] | FloatArray
     if count == 1:
         held = portfolio.positions[0]
-        value = held * float(marks[0]) if held else 0.0
+        only = tape.only_marks
+        mark = only[row] if only is not None else float(tape.stack[MARK, row, 0])
+        value = held * mark if held else 0.0
         gross = abs(value)
+        positions, marks = [held], (mark,)
     else:
+        marks = tape.stack[MARK, row, :count]
         values = portfolio.array[:count] * marks
         value = float(values.sum())
         gross = float(np.abs(values).sum())
+        positions = portfolio.positions[:count]
     if math.isnan(value):
         raise _unpriced(account)
     equity = round(portfolio.cash_usd + value, DOLLAR_DIGITS)
-    state = BookState(equity, portfolio.cash_usd, tape.symbols, portfolio.positions[:count], marks)
 
     if equity > 0.0:
-        decision = await account.agents.decide(tape.upto(row), state)
+        decision = await account.agents.decide(
+            History(tape, row),
+            BookState(equity, portfolio.cash_usd, tape.symbols, positions, marks),
+        )
     else:
         decision = _wind_up(account)
-    if decision.cancel_columns:
+    if decision.cancel_columns and broker.working:
         broker.cancel(decision.cancel_columns)
     for intent in decision.intents:
         orders.append(broker.submit(intent))
 
-    curve = account.curve
-    curve.rows.append(row)
+    step = account.step
+    if step == 0:
+        curve.first_row = row
+    account.step = step + 1
     curve.equity_usd.append(equity)
-    curve.cash_usd.append(portfolio.cash_usd)
-    curve.exposure_frac.append(gross / equity if equity > 0.0 else 0.0)
-    curve.book(fills, borrow)
+    curve.gross_usd.append(gross)
     if decision.verdict:
         for verdict in decision.verdict:
             for reason in verdict.reasons:
                 account.bound[reason] = account.bound.get(reason, 0) + 1
-    account.step += 1
     if account.write is None:
         return None
 
     symbols = tape.symbols
-    positions = portfolio.positions
-    record = StepRecord(
-        step=account.step - 1,
-        as_of=tape.panel.as_of[row],
-        inputs_hash=tape.chain(symbols[shown:]),
-        views=view_columns(decision.views, symbols) if decision.views else {},
-        targets=decision.targets or {},
-        verdict=list(decision.verdict),
-        orders=orders,
-        fills=fills,
-        positions={symbols[column]: positions[column] for column in sorted(portfolio.held)},
-        cash_usd=portfolio.cash_usd,
-        equity_usd=equity,
-        borrow_usd=borrow,
-    )
+    record: StepRecord = {
+        "step": step,
+        "as_of": tape.panel.as_of[row],
+        "inputs_hash": tape.chain(symbols[shown:]),
+        "views": view_columns(decision.views, symbols) if decision.views else {},
+        "targets": decision.targets or {},
+        "verdict": decision.verdict,
+        "orders": orders,
+        "fills": fills,
+        "positions": {symbols[c]: positions[c] for c in sorted(portfolio.held)},
+        "cash_usd": portfolio.cash_usd,
+        "equity_usd": equity,
+        "borrow_usd": borrow,
+    }
     line = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
     account.written_bytes += len(line) + 1
     account.write(line)
@@ -228,7 +245,7 @@ def _unpriced(account: Account) -> PriceMissing:
     names = [
         tape.panel.symbols[column]
         for column in sorted(account.portfolio.held)
-        if np.isnan(tape.known[MARK, tape.row, column])
+        if np.isnan(tape.stack[MARK, tape.row, column])
     ]
     return PriceMissing(
         f"{', '.join(names)} is held and never had a price up to {tape.panel.as_of[tape.row]}.",

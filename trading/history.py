@@ -6,17 +6,20 @@ arrays handed out hold nothing later, not even behind `.base`. Refuses to know m
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import LookAhead
-from trading.panel import BAR_FIELDS, FIELDS, MARK, NEVER, STALE, Panel, row_digest
+from trading.panel import BAR_FIELDS, FIELDS, MARK, NEVER, STALE, Panel
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+_BAR_BYTES = 8 * BAR_FIELDS
 _INDEX = {name: position for position, name in enumerate(FIELDS)}
 
 
@@ -24,6 +27,8 @@ class Tape:
     """What has become known so far; the run's own object, never handed to a strategy.
 
     `reveal(row)` must be called for rows in order. `counts[row]` is the number of visible symbols.
+    The run itself reads `stack`, the panel's own array, at rows up to `row`; strategies read `known`, which
+    holds nothing later and is filled when they first look (a strategy that looks at nothing costs nothing).
     """
 
     def __init__(self, panel: Panel, delisting_bars: int) -> None:
@@ -31,50 +36,73 @@ class Tape:
         self.row = -1
         self.count = 0
         self.symbols: tuple[str, ...] = ()
-        self._digest = b""
+        self._chain = hashlib.sha256()
         self._symbols_by_count: dict[int, tuple[str, ...]] = {0: ()}
         self._take(panel)
 
     def _take(self, panel: Panel) -> None:
         self.panel = panel
+        self.stack = panel.stack
         rows, columns = panel.rows, len(panel.symbols)
-        self._known = np.full((len(FIELDS), rows, columns), np.nan)
-        self._times = np.full(rows, np.datetime64("NaT"), dtype="datetime64[ns]")
+        self._shown_rows = self._shown_count = 0
+        self._known: FloatArray | None = None
         self.counts: list[int] = np.searchsorted(
             panel.listed_at, np.arange(rows), side="right"
         ).tolist()
-        self.known = self._known.view()
-        self.known.flags.writeable = False
-        self.times = self._times.view()
-        self.times.flags.writeable = False
         self._leaving = bool(np.any(panel.leaves_at < NEVER))
         self.may_go_stale = bool(np.any(panel.stack[STALE] >= self._delisting_bars))
+        self._bars: memoryview | None = None
+        self.only_marks: list[float] | None = None
+        if columns == 1:
+            bars = np.ascontiguousarray(panel.stack[:BAR_FIELDS, :, 0].T)
+            self._bars = bars.data.cast("B")
+            self.only_marks = panel.stack[MARK, :, 0].tolist()
 
     def extend(self, panel: Panel) -> None:
         """Go on with a longer panel whose rows so far are the same (an endless feed)."""
-        shown = self.row + 1
         self._take(panel)
-        self._known[:, :shown, : self.count] = panel.stack[:, :shown, : self.count]
-        self._times[:shown] = panel.times[:shown]
 
     def reveal(self, row: int) -> None:
-        """Make one more row visible, with the whole past of symbols that appear at it."""
+        """Make one more row known, and with it the whole past of symbols that appear at it."""
         count = self.counts[row]
-        stack = self.panel.stack
         if count != self.count:
-            old = self.count
-            self._known[:, :row, old:count] = stack[:, :row, old:count]
             self.count = count
             self.symbols = self._symbols_by_count[count] = self.panel.symbols[:count]
-        self._known[:, row, :count] = stack[:, row, :count]
-        self._times[row] = self.panel.times[row]
         self.row = row
 
+    def show(self) -> tuple[FloatArray, npt.NDArray[np.datetime64]]:
+        """(fields [F, T, N], times [T]) for strategies: all rows up to the present are filled in, what
+        lies behind them is NaN."""
+        if self._known is None:
+            shape = self.stack.shape
+            self._known = np.full(shape, np.nan)
+            self._times = np.full(shape[1], np.datetime64("NaT"), dtype="datetime64[ns]")
+            self._shown = _read_only(self._known), _read_only(self._times)
+        first, last, count = self._shown_rows, self.row + 1, self.count
+        if first != last:
+            if count != self._shown_count:
+                old = self._shown_count
+                self._known[:, :first, old:count] = self.stack[:, :first, old:count]
+                self._shown_count = count
+            self._known[:, first:last, :count] = self.stack[:, first:last, :count]
+            self._times[first:last] = self.panel.times[first:last]
+            self._shown_rows = last
+        return self._shown
+
     def chain(self, names: tuple[str, ...]) -> str:
-        """The hash of all inputs up to the present row, as hex; call once per revealed row."""
-        values = self.panel.stack[:BAR_FIELDS, self.row, : self.count].tobytes()
-        self._digest = row_digest(self._digest, " ".join(names), values)
-        return self._digest.hex()
+        """The hash of all inputs up to the present row, as hex; call once per revealed row.
+
+        SHA-256 over each row's bars (ten float64 fields of the visible symbols) and the names of the
+        symbols that appear at it, `names`; the first 128 bits.
+        """
+        chain = self._chain
+        if names:
+            chain.update(" ".join(names).encode())
+        if self._bars is not None:
+            chain.update(self._bars[self.row * _BAR_BYTES : (self.row + 1) * _BAR_BYTES])
+        else:
+            chain.update(self.stack[:BAR_FIELDS, self.row, : self.count].tobytes())
+        return chain.hexdigest()[:32]
 
     def upto(self, row: int) -> History:
         if row > self.row:
@@ -100,7 +128,7 @@ class Tape:
         if not (self._leaving or self.may_go_stale):
             return None
         count = self.counts[row]
-        barred: BoolArray = self._known[STALE, row, :count] >= self._delisting_bars
+        barred: BoolArray = self.stack[STALE, row, :count] >= self._delisting_bars
         if self._leaving:
             barred |= self.panel.leaves_at[:count] <= row
         return barred if barred.any() else None
@@ -146,7 +174,7 @@ class History:
 
     @property
     def times(self) -> npt.NDArray[np.datetime64]:
-        return self._tape.times[: self.row + 1]
+        return self._tape.show()[1][: self.row + 1]
 
     @property
     def barred(self) -> BoolArray | None:
@@ -155,52 +183,60 @@ class History:
 
     @property
     def open(self) -> FloatArray:
-        return self._tape.known[0, : self.row + 1, : self._count]
+        return self._tape.show()[0][0, : self.row + 1, : self._count]
 
     @property
     def high(self) -> FloatArray:
-        return self._tape.known[1, : self.row + 1, : self._count]
+        return self._tape.show()[0][1, : self.row + 1, : self._count]
 
     @property
     def low(self) -> FloatArray:
-        return self._tape.known[2, : self.row + 1, : self._count]
+        return self._tape.show()[0][2, : self.row + 1, : self._count]
 
     @property
     def close(self) -> FloatArray:
-        return self._tape.known[3, : self.row + 1, : self._count]
+        return self._tape.show()[0][3, : self.row + 1, : self._count]
 
     @property
     def volume(self) -> FloatArray:
-        return self._tape.known[4, : self.row + 1, : self._count]
+        return self._tape.show()[0][4, : self.row + 1, : self._count]
 
     @property
     def raw_open(self) -> FloatArray:
-        return self._tape.known[5, : self.row + 1, : self._count]
+        return self._tape.show()[0][5, : self.row + 1, : self._count]
 
     @property
     def raw_high(self) -> FloatArray:
-        return self._tape.known[6, : self.row + 1, : self._count]
+        return self._tape.show()[0][6, : self.row + 1, : self._count]
 
     @property
     def raw_low(self) -> FloatArray:
-        return self._tape.known[7, : self.row + 1, : self._count]
+        return self._tape.show()[0][7, : self.row + 1, : self._count]
 
     @property
     def raw_close(self) -> FloatArray:
-        return self._tape.known[8, : self.row + 1, : self._count]
+        return self._tape.show()[0][8, : self.row + 1, : self._count]
 
     @property
     def raw_volume(self) -> FloatArray:
-        return self._tape.known[9, : self.row + 1, : self._count]
+        return self._tape.show()[0][9, : self.row + 1, : self._count]
 
     @property
     def mark(self) -> FloatArray:
-        return self._tape.known[MARK, : self.row + 1, : self._count]
+        return self._tape.show()[0][MARK, : self.row + 1, : self._count]
 
     @property
     def stale(self) -> FloatArray:
-        return self._tape.known[STALE, : self.row + 1, : self._count]
+        return self._tape.show()[0][STALE, : self.row + 1, : self._count]
 
     def field(self, name: str) -> FloatArray:
         """One field of `trading.panel.FIELDS` by name."""
-        return self._tape.known[_INDEX[name], : self.row + 1, : self._count]
+        return self._tape.show()[0][_INDEX[name], : self.row + 1, : self._count]
+
+
+def _read_only(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be made writeable again, also not through `.base`."""
+    if values.size == 0:
+        return values
+    shared = values.view(np.uint8).reshape(-1).data.toreadonly()
+    return np.frombuffer(shared, dtype=values.dtype).reshape(values.shape)

@@ -74,15 +74,17 @@ class WorkingOrder:
     """An order at the broker: what is left of it and whether its stop was triggered.
 
     `left` is the signed quantity still open (None for a market order, whose quantity is fixed at the
-    fill); `session` the last session day it may fill in, None until its first bar.
+    fill); `session` the last session day it may fill in, None until its first bar. `rested` says of the
+    last match that the order lay in the book until the price came to it, and so took no liquidity.
     """
 
-    __slots__ = ("column", "left", "order", "session", "triggered")
+    __slots__ = ("column", "left", "order", "rested", "session", "triggered")
 
     def __init__(self, order: Order, column: int) -> None:
         self.order = order
         self.column = column
         self.triggered = False
+        self.rested = False
         self.session: str | None = None
         if order.quantity is None:
             self.left: float | None = None
@@ -97,13 +99,19 @@ class WorkingOrder:
             return OPENING, open_
         buying = order.side == "buy"
         limit, stop = order.limit_price, order.stop_price
-        if stop is None or self.triggered:
-            if limit is None:
-                return OPENING, open_
-            return limit_fill(buying, limit, bar)
         if limit is None:
+            if stop is None or self.triggered:
+                return OPENING, open_
             fill = stop_fill(buying, stop, bar)
             self.triggered = fill is not None
             return fill
+        if stop is None or self.triggered:
+            fill = limit_fill(buying, limit, bar)
+            self.rested = fill is not None and fill[0] == DURING
+            return fill
         self.triggered, fill = stop_limit_fill(buying, stop, limit, bar)
+        # Triggered within the bar with its limit still ahead of the price, it takes what is there.
+        at_open = self.triggered and (open_ >= stop if buying else open_ <= stop)
+        ahead = limit >= stop if buying else limit <= stop
+        self.rested = fill is not None and fill[0] == DURING and (at_open or not ahead)
         return fill

@@ -7,17 +7,20 @@ and orders. Positions stand twice, as a list for scalar work and as an array for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import LedgerImbalance
+from core.errors import LedgerImbalance, PriceMissing
 from core.types import Fill
 from trading.costs import DOLLAR_DIGITS
 
 QUANTITY_DIGITS = 8
+_CENT = 0.005
+_DEFECT = "This is a defect in Athena: please report it with the run folder."
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -70,8 +73,16 @@ class Portfolio:
         self._open: dict[int, _OpenTrip] = {}
         self.held: set[int] = set()
 
-    def seed(self, column: int, quantity: float, price: float) -> None:
-        """Put an existing holding into an empty book at its present price (not a trade)."""
+    def seed(self, column: int, quantity: float, price: float, moment: str = "") -> None:
+        """Put an existing holding into an empty book at its present price (not a trade).
+
+        Raises: PriceMissing when there is no price.
+        """
+        if not price > 0.0:
+            raise PriceMissing(
+                f"A holding of {quantity} has the price {price}.",
+                "Give data that hold its price, or take it out of the holdings.",
+            )
         self.positions[column] = self.array[column] = quantity
         self.average_cost[column] = price
         value = round(quantity * price, DOLLAR_DIGITS)
@@ -79,6 +90,8 @@ class Portfolio:
         self.initial_usd += value
         if quantity:
             self.held.add(column)
+            trip = self._open[column] = _OpenTrip(moment, None)
+            trip.entered, trip.entered_usd = quantity, value
 
     def apply(self, column: int, fill: Fill, moment: str, tag: str | None) -> None:
         """Book one fill in a column, at an ISO 8601 moment.
@@ -92,6 +105,7 @@ class Portfolio:
         held = self.positions[column]
         after = round(held + quantity, QUANTITY_DIGITS) + 0.0
         average = self.average_cost[column]
+        before_usd = self.cash_usd
         self.cash_usd = round(self.cash_usd - value - costs, DOLLAR_DIGITS) + 0.0
         self.commission_usd += fill.commission_usd
         self.spread_usd += fill.spread_usd
@@ -118,6 +132,14 @@ class Portfolio:
             self.held.discard(column)
             self.average_cost[column] = 0.0
         self._track(column, fill, held, moment, tag)
+        # At the fill's own price a fill changes the equity by its costs, and by nothing else.
+        changed_usd = self.cash_usd - before_usd + (after - held) * price + costs
+        if not abs(changed_usd) <= max(_CENT, 1e-12 * abs(self.cash_usd)):
+            raise LedgerImbalance(
+                f"The fill of {quantity} {fill.symbol} at {price} changed the equity by "
+                f"{changed_usd:.6f} beside its costs.",
+                _DEFECT,
+            )
         self.check(fill.symbol)
 
     def pay(self, borrow_usd: float) -> None:
@@ -132,14 +154,14 @@ class Portfolio:
         left = self.cash_usd + self.held_cost_usd
         right = self.initial_usd + self.realised_usd - self.costs_usd
         difference = abs(left - right)
-        if not difference <= 0.005 and not difference <= 1e-12 * (
+        if not difference <= _CENT and not difference <= 1e-12 * (
             self.turned_over_usd + self.initial_usd
         ):
             raise LedgerImbalance(
                 f"After {what}: cash {self.cash_usd:.6f} + holdings at cost "
                 f"{self.held_cost_usd:.6f} is not initial {self.initial_usd:.6f} + realised "
                 f"{self.realised_usd:.6f} - costs {self.costs_usd:.6f}.",
-                "This is a defect in Athena: please report it with the run folder.",
+                _DEFECT,
             )
 
     def _track(self, column: int, fill: Fill, held: float, moment: str, tag: str | None) -> None:
@@ -211,8 +233,8 @@ class BookState:
         equity_usd: float,
         cash_usd: float,
         symbols: tuple[str, ...],
-        positions: list[float],
-        marks: FloatArray,
+        positions: Sequence[float],
+        marks: Sequence[float] | FloatArray,
     ) -> None:
         self.equity_usd = equity_usd
         self.cash_usd = cash_usd
@@ -223,6 +245,11 @@ class BookState:
     def __repr__(self) -> str:
         return f"State(equity_usd={self.equity_usd}, cash_usd={self.cash_usd})"
 
+    def weight(self, column: int) -> float:
+        """One signed weight, in scalars."""
+        held = self._positions[column]
+        return held * float(self._marks[column]) / self.equity_usd if held else 0.0
+
     @property
     def position_array(self) -> FloatArray:
         return np.array(self._positions)
@@ -232,7 +259,8 @@ class BookState:
         """Signed value over equity, [N]; 0 where nothing is held, whatever the price."""
         positions = np.array(self._positions)
         marks = np.where(positions == 0.0, 0.0, self._marks)
-        return positions * marks / self.equity_usd
+        weights: FloatArray = positions * marks / self.equity_usd
+        return weights
 
     @property
     def positions(self) -> dict[str, float]:

@@ -7,7 +7,6 @@ is drawn from the outcome (`trading.result`).
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -173,20 +172,43 @@ async def run_benchmark(panel: Panel, trading: TradingConfig, span: Span) -> Acc
 
 def curve_times(panel: Panel, curve: Curve) -> npt.NDArray[np.datetime64]:
     """The moments of a curve's records, [S]."""
-    return panel.times[np.frombuffer(curve.rows, dtype=np.int64)] if curve.rows else panel.times[:0]
+    return panel.times[curve.first_row : curve.first_row + len(curve.equity_usd)]
 
 
-def column(values: array[float]) -> FloatArray:
-    """A curve's column as an array, [S]."""
-    return np.array(values, dtype=np.float64)
+def equity_column(curve: Curve) -> FloatArray:
+    """[S]"""
+    return np.array(curve.equity_usd, dtype=np.float64)
+
+
+def exposure_column(curve: Curve) -> FloatArray:
+    """Gross value over equity, [S]; 0 for a book without equity."""
+    equity, gross = equity_column(curve), np.array(curve.gross_usd, dtype=np.float64)
+    solvent = equity > 0.0
+    return np.where(solvent, gross / np.where(solvent, equity, 1.0), 0.0)
+
+
+def booked_column(curve: Curve, name: str) -> FloatArray:
+    """One field of `Booked` over all steps, [S]; 0 where nothing was booked."""
+    values = np.zeros(len(curve.equity_usd))
+    for booked in curve.booked:
+        values[booked.step] = getattr(booked, name)
+    return values
+
+
+def cash_column(curve: Curve) -> FloatArray:
+    """[S]; cash moves only where something was booked."""
+    values = np.full(len(curve.equity_usd), curve.initial_cash_usd)
+    for booked in curve.booked:
+        values[booked.step :] = booked.cash_usd
+    return values
 
 
 def cost_columns(curve: Curve) -> CostColumns:
     return CostColumns(
-        commission_usd=column(curve.commission_usd),
-        spread_usd=column(curve.spread_usd),
-        impact_usd=column(curve.impact_usd),
-        borrow_usd=column(curve.borrow_usd),
+        commission_usd=booked_column(curve, "commission_usd"),
+        spread_usd=booked_column(curve, "spread_usd"),
+        impact_usd=booked_column(curve, "impact_usd"),
+        borrow_usd=booked_column(curve, "borrow_usd"),
     )
 
 
@@ -194,8 +216,8 @@ def benchmark_outcome(account: Account) -> BenchmarkOutcome:
     curve = account.curve
     return BenchmarkOutcome(
         name=BENCHMARK_NAME,
-        equity_usd=column(curve.equity_usd),
-        exposure_frac=column(curve.exposure_frac),
-        traded_usd=column(curve.traded_usd),
+        equity_usd=equity_column(curve),
+        exposure_frac=exposure_column(curve),
+        traded_usd=booked_column(curve, "traded_usd"),
         costs_usd=cost_columns(curve).total_usd,
     )
