@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from core.errors import DataError
 from trading.calendar import DAY, bar_days, interval_name, interval_of, known_at_close
+from trading.panel import iso_times
 from trading.sources.adjust import adjusted_bars
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.table import CELLS, NOT_A_NUMBER, Table, frame_table, read_table
@@ -54,20 +55,37 @@ class Series:
     raw: FloatArray
     values: FloatArray
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> Series:
+        """These rows only."""
+        return Series(
+            self.known[rows],
+            self.days[rows],
+            self.stamps[rows],
+            self.raw[:, rows],
+            self.values[:, rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checked:
-    """Everything that a check of the input found: the bars by symbol where there are no faults."""
+    """Everything that a check of the input found: the bars by symbol where there are no faults.
+
+    `rows` counts the rows with a price, faulty ones too; `first` and `last` are the earliest and latest
+    stamp as written (a date for daily bars, else UTC), "" where no stamp could be read.
+    """
 
     series: dict[str, Series]
+    symbols: tuple[str, ...]
     faults: tuple[Fault, ...]
     ignored: tuple[str, ...]
     notes: tuple[str, ...]
+    overlaps: tuple[str, ...]
     interval: str
     rows: int
+    first: str
+    last: str
     has_volume: bool
     has_adjusted: bool
-    overlaps: tuple[str, ...] = ()
 
 
 def read_source(data: Path | pd.DataFrame) -> Source:
@@ -143,11 +161,13 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
     parts: list[Bars] = []
     ignored: dict[str, None] = {}
     several = len(source.tables) > 1
+    rows = 0
     for table in source.tables:
         name = table.file if several else ""
         ignored.update(dict.fromkeys(table.ignored))
         bars, found = table_bars(table, name)
         kept, more = check_bars(bars)
+        rows += int((~np.isnan(bars.values[:4]).all(axis=0) | bars.faulty).sum())
         faults += sorted([*table.faults, *found, *more], key=lambda fault: fault.row or 0)
         parts.append(kept)
         if all(set(piece.cells) & {"open", "high", "low"} == set() for piece in table.pieces):
@@ -176,10 +196,33 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
             notes["no volume: no participation cap and no market impact"] = None
         if not adjusted.any():
             notes["no adjusted close: prices are taken as they stand"] = None
+    first, last = _reach(joined, size)
     return Checked(
-        series, tuple(faults), tuple(ignored), tuple(notes), interval_name(size), len(joined.code),
-        bool(volume.any()), bool(adjusted.any()), tuple(overlaps),
-    )  # fmt: skip
+        series=series,
+        symbols=tuple(series) or joined.symbols,
+        faults=tuple(faults),
+        ignored=tuple(ignored),
+        notes=tuple(notes),
+        overlaps=tuple(overlaps),
+        interval=interval_name(size),
+        rows=rows,
+        first=first,
+        last=last,
+        has_volume=bool(volume.any()),
+        has_adjusted=bool(adjusted.any()),
+    )
+
+
+def _reach(bars: Bars, interval: int) -> tuple[str, str]:
+    """The earliest and the latest stamp: dates for daily bars, else UTC times."""
+    if len(bars.code) == 0:
+        return "", ""
+    if interval == DAY:
+        edges = np.array([bars.stamps.wall.min(), bars.stamps.wall.max()]).view("datetime64[ns]")
+        return str(edges[0].astype("datetime64[D]")), str(edges[1].astype("datetime64[D]"))
+    edges = np.array([bars.stamps.utc.min(), bars.stamps.utc.max()]).view("datetime64[ns]")
+    first, last = iso_times(edges)
+    return first, last
 
 
 def table_bars(table: Table, name: str) -> tuple[Bars, list[Fault]]:

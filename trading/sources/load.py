@@ -199,10 +199,7 @@ def _until(series: Mapping[str, Series], end: datetime | date | str | None) -> d
     for symbol, bars in series.items():
         here = bars.days <= last_day if is_date else bars.known <= moment
         if here.any():
-            kept[symbol] = Series(
-                bars.known[here], bars.days[here], bars.stamps[here], bars.raw[:, here],
-                bars.values[:, here],
-            )  # fmt: skip
+            kept[symbol] = bars.take(here)
     if not kept:
         first = min(bars.known[0] for bars in series.values())
         text = np.datetime_as_string(first, unit="s")
