@@ -75,7 +75,7 @@ def render_backtest(summary: Json, console: Console) -> None:
 def _headline(summary: Json, console: Console) -> None:
     data = summary["data"]
     _mock_banner(data["mock"], console)
-    status = "" if summary.get("status", "done") == "done" else f" ({summary['status']})"
+    status = " (interrupted)" if summary.get("status") == "interrupted" else ""
     _line(console, f"{summary['mode']}{status}: {symbol_list(data['symbols'])}", "bold")
     source = "mock data" if data["mock"] else f"data {data['name']}"
     _line(console, f"{words.day(data['start'])} to {words.day(data['end'])}, {source}")
