@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,9 +24,14 @@ from core.commandline import (
     progress,
     show,
 )
+from core.errors import DataError
 from core.version import VERSION
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FILE = click.Path(path_type=Path)
+DATE = click.DateTime(["%Y-%m-%d"])
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -343,6 +348,72 @@ def config_schema() -> None:
 @cli.group("data", not_built=("scrape",), context_settings=HELP_NAMES)
 def data_group() -> None:
     """Market data: check, import, list, fetch."""
+
+
+@data_group.command("check")
+@click.argument("file", type=FILE)
+@click.pass_obj
+@click.pass_context
+def data_check(ctx: click.Context, common: Common, /, file: Path) -> None:
+    """What FILE (or folder) holds, and everything that is wrong with it."""
+    config = common.config()
+    from trading.datasets import check_data
+    from trading.report.terminal import render_data_check
+
+    report = check_data(file, config=config.data)
+    show(common, report.to_dict(), render_data_check)
+    ctx.exit(0 if report.ok else DataError.exit_code)
+
+
+@data_group.command("import")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option("--name", metavar="N", help="The dataset's name. [default: the file's]")
+@click.pass_obj
+def data_import(common: Common, files: tuple[Path, ...], name: str | None) -> None:
+    """Check files and keep their bars as one dataset, for --data NAME."""
+    config = common.config()
+    from trading.datasets import import_files
+
+    dataset = import_files(files, config.data_dir, name=name, config=config.data)
+    show(common, dataset.to_dict(), _render_dataset)
+
+
+@data_group.command("list")
+@click.pass_obj
+def data_list(common: Common) -> None:
+    """The datasets that were imported or fetched."""
+    config = common.config()
+    from trading.datasets import list_datasets
+    from trading.report.terminal import render_datasets
+
+    found = [dataset.to_dict() for dataset in list_datasets(config.data_dir)]
+    show(
+        common,
+        {"datasets": found},
+        lambda each, console: render_datasets(each["datasets"], console),
+    )
+
+
+@data_group.command("fetch")
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@click.option("--start", type=DATE, metavar="DATE", help="First day.")
+@click.option("--end", type=DATE, metavar="DATE", help="Last day, inclusive.")
+@click.option("--name", metavar="N", help="The dataset's name. [default: from the symbols]")
+@click.pass_obj
+def data_fetch(common: Common, /, symbols: tuple[str, ...], name: str | None, **days: Any) -> None:
+    """Fetch free daily prices (extra `live`) and keep them as a dataset."""
+    config = common.config()
+    from trading.datasets import fetch
+
+    dates = {key: moment and moment.date() for key, moment in days.items()}
+    dataset = fetch(symbols, config.data_dir, name=name, config=config.data, **dates)
+    show(common, dataset.to_dict(), _render_dataset)
+
+
+def _render_dataset(dataset: dict[str, Any], console: Console) -> None:
+    from trading.report.terminal import render_datasets
+
+    render_datasets([dataset], console)
 
 
 # --- completion
