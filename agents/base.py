@@ -7,6 +7,7 @@ is frozen, and made once per stage and step, so it stays small.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,15 +30,16 @@ class Observation:
 
     Shapes: [N], the visible symbols in panel order. Units: `held_frac`, `wanted_frac` and
     `accepted_frac` are signed fractions of the marked equity; NaN in a wanted or accepted weight means
-    "hold what is there". Point in time: the present close; nothing later is reachable.
+    "hold what is there". `views` are over `horizon_bars` bars. Point in time: the present close; nothing
+    later is reachable.
     """
 
     history: History
     state: State
     held_frac: FloatArray
     indicators: IndicatorRow
-    external_views: Views | None = None
     views: Views | None = None
+    horizon_bars: int = 1
     wanted_frac: FloatArray | None = None
     accepted_frac: FloatArray | None = None
 
@@ -74,10 +76,11 @@ class AgentAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewsAction(AgentAction):
-    """`voices` are the views of each who spoke; `views` is what they come to together."""
+    """`voices` are the views of each who spoke; `views`, over `horizon_bars`, is what they come to."""
 
     voices: tuple[Views, ...]
     views: Views
+    horizon_bars: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +153,13 @@ class MarketData(Mapping[str, dict[str, Any]]):
 
         column = self._present()[symbol]
         history = self._history
+        volume, raw_volume = (
+            None if math.isnan(figure) else figure
+            for figure in (
+                float(history.volume[-1, column]),
+                float(history.raw_volume[-1, column]),
+            )
+        )
         return asdict(
             OHLCV(
                 symbol=symbol,
@@ -158,7 +168,12 @@ class MarketData(Mapping[str, dict[str, Any]]):
                 high=float(history.high[-1, column]),
                 low=float(history.low[-1, column]),
                 close=float(history.close[-1, column]),
-                volume=float(history.volume[-1, column]),
+                volume=volume,
+                raw_open=float(history.raw_open[-1, column]),
+                raw_high=float(history.raw_high[-1, column]),
+                raw_low=float(history.raw_low[-1, column]),
+                raw_close=float(history.raw_close[-1, column]),
+                raw_volume=raw_volume,
             )
         )
 
