@@ -531,7 +531,8 @@ class SimulatedBroker:
 
 
 def _floor(quantity: float) -> float:
-    return math.floor(quantity * _QUANTUM) / _QUANTUM
+    floored: float = math.floor(quantity * _QUANTUM) / _QUANTUM
+    return floored
 
 
 def _scaled(candidate: _Candidate, scale: float) -> float:
