@@ -69,7 +69,7 @@ def render_backtest(summary: Json, console: Console) -> None:
         f"{summary['data']['steps']:,} steps{took}, seed {summary['seed']}, "
         f"config {str(summary['config_hash'])[:12]}",
     )
-    _line(console, f"Run folder: {summary['run_dir']}", "bold")
+    _line(console, f"Run folder: {summary['run_dir']}", "bold", whole=True)
 
 
 def _headline(summary: Json, console: Console) -> None:
@@ -481,10 +481,10 @@ def _cells(console: Console, *values: object) -> list[Text]:
     return [Text(_plain(value, console), overflow="fold") for value in values]
 
 
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, folded and never cut; a path stays in one piece for copying."""
+def _line(console: Console, text: str, style: str = "", whole: bool = False) -> None:
+    """A line, folded at words; a `whole` one is left to the terminal, so that a path can be copied."""
     console.print(
-        _plain(text, console), style=style or None, markup=False, highlight=False, soft_wrap=True
+        _plain(text, console), style=style or None, markup=False, highlight=False, soft_wrap=whole
     )
 
 
