@@ -36,7 +36,15 @@ from core.version import VERSION
 from trading.engine import Account
 from trading.metrics import compute_metrics
 from trading.panel import Panel, build_panel
-from trading.run import column, curve_times, find_span, open_account, replay
+from trading.run import (
+    booked_column,
+    curve_times,
+    equity_column,
+    exposure_column,
+    find_span,
+    open_account,
+    replay,
+)
 
 COSTS = {
     "commission_bps": 10.0,
@@ -119,10 +127,10 @@ def run_engine(
             stream.close()
     curve = account.curve
     compute_metrics(
-        column(curve.equity_usd),
+        equity_column(curve),
         curve_times(panel, curve),
-        exposure_frac=column(curve.exposure_frac),
-        traded_usd=column(curve.traded_usd),
+        exposure_frac=exposure_column(curve),
+        traded_usd=booked_column(curve, "traded_usd"),
         round_trip_pnl_usd=np.array(
             [trip.pnl_usd for trip in account.portfolio.trips], dtype=float
         ),
