@@ -467,7 +467,7 @@ class Run:
         """
         import pandas as pd
 
-        columns: dict[str, int] = {}
+        columns = {symbol: column for column, symbol in enumerate(self._data["symbols"])}
         rows: list[dict[int, float]] = []
         times: list[str] = []
         for record in self.steps():

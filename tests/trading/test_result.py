@@ -137,6 +137,7 @@ def test_weights_are_targets_and_a_held_symbol_keeps_its_last(tmp_path: Path) ->
     # Bought at 0.5; held without a target; ordered away; gone. MSFT comes in the third record.
     assert weights["AAPL"].tolist() == [0.5, 0.5, 0.0, 0.0]
     assert weights["MSFT"].tolist() == [0.0, 0.0, 0.25, 0.25]
+    assert list(weights.columns) == ["AAPL", "MSFT"]
 
 
 def test_trades_csv_has_the_promised_columns(tmp_path: Path) -> None:

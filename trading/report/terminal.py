@@ -252,7 +252,7 @@ def _view_rows(
             str(view.get("agent", "")),
             str(view.get("symbol", "")),
             view.get("expected_return_frac"),
-            view.get("confidence_frac"),
+            view.get("confidence_frac", view.get("confidence")),
         )
 
 
@@ -291,7 +291,8 @@ def render_dry_run(report: Json, console: Console) -> None:
     _notes(report.get("notes", ()), console)
     verdict = "Everything was built and one cycle ran." if report["ok"] else "The dry run failed."
     _line(console, verdict, "bold green" if report["ok"] else "bold red")
-    _line(console, "A dry run sends no orders. `athena paper-trade` trades on a simulated book.")
+    if not any("paper-trade" in note for note in report.get("notes", ())):
+        _line(console, "A dry run sends no orders. `athena paper-trade` trades a simulated book.")
 
 
 def render_runs(runs: Sequence[Json], console: Console) -> None:
