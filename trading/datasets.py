@@ -237,7 +237,7 @@ def list_datasets(data_dir: Path) -> list[Dataset]:
 
 
 def _described(path: Path, about: Mapping[str, Any]) -> Dataset:
-    values = {
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
     }
     return Dataset(name=path.name.removesuffix(DATASET_SUFFIX), path=str(path), **values)

@@ -118,14 +118,17 @@ def _history(
         )
     except yfinance.exceptions.YFTickerMissingError:
         frame = pd.DataFrame()
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        # What yfinance does with an answer of an unknown shape.
-        raise BadAnswer(
-            f"an answer it does not understand ({type(error).__name__}: {error})"
-        ) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
+        # yfinance went on with an answer of another shape, or asked elsewhere for a zone.
+        if session.chart_status == NO_DATA:
+            return pd.DataFrame()
+        if isinstance(error, OSError) and session.chart_status in (None, 200):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise BadAnswer(f"HTTP {session.chart_status}, {reason}") from error
     if session.chart_status not in (None, 200, NO_DATA):
         raise BadAnswer(f"HTTP {session.chart_status}")
-    if len(frame) and frame.index.tz is not None:
+    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.tz is not None:
         frame.index = frame.index.tz_localize(None)
     return frame
 
