@@ -93,16 +93,23 @@ class Tape:
         """The hash of all inputs up to the present row, as hex; call once per revealed row.
 
         SHA-256 over each row's bars (ten float64 fields of the visible symbols) and the names of the
-        symbols that appear at it, `names`; the first 128 bits.
+        symbols that appear at it, `names`, with the bars that they had before they joined the universe;
+        the first 128 bits.
         """
         chain = self._chain
         if names:
             chain.update(" ".join(names).encode())
+            self._chain_past(len(names))
         if self._bars is not None:
             chain.update(self._bars[self.row * _BAR_BYTES : (self.row + 1) * _BAR_BYTES])
         else:
             chain.update(self.stack[:BAR_FIELDS, self.row, : self.count].tobytes())
         return chain.hexdigest()[:32]
+
+    def _chain_past(self, fresh: int) -> None:
+        for column in range(self.count - fresh, self.count) if self.row else ():
+            if not np.isnan(self.stack[MARK, self.row - 1, column]):
+                self._chain.update(self.stack[:BAR_FIELDS, : self.row, column].tobytes())
 
     def upto(self, row: int) -> History:
         if row > self.row:

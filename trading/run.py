@@ -197,10 +197,9 @@ def booked_column(curve: Curve, name: str) -> FloatArray:
 
 def cash_column(curve: Curve) -> FloatArray:
     """[S]; cash moves only where something was booked."""
-    values = np.full(len(curve.equity_usd), curve.initial_cash_usd)
-    for booked in curve.booked:
-        values[booked.step :] = booked.cash_usd
-    return values
+    steps = [0, *(booked.step for booked in curve.booked), len(curve.equity_usd)]
+    cash = [curve.initial_cash_usd, *(booked.cash_usd for booked in curve.booked)]
+    return np.repeat(np.array(cash), np.diff(steps))
 
 
 def cost_columns(curve: Curve) -> CostColumns:
