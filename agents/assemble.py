@@ -505,7 +505,7 @@ def _view_rows(views: Mapping[str, Any]) -> list[dict[str, Any]]:
             "agent": agent,
             "symbol": symbol,
             "expected_return_frac": float(expected),
-            "confidence": float(confidence),
+            "confidence_frac": float(confidence),
         }
         for agent, columns in views.items()
         for symbol, expected, confidence in zip(
