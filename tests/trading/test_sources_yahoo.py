@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -287,7 +288,7 @@ def test_a_partial_bar_is_a_fault_and_leaves_no_dataset(
 
 def test_a_day_without_any_price_is_a_missing_bar(yahoo: Yahoo, quick: dict[str, Any]) -> None:
     hole: list[float | None] = [1.0, None, 1.0, 1.0]
-    columns = {name: hole for name in ("open", "high", "low", "close", "adjclose")}
+    columns = dict.fromkeys(("open", "high", "low", "close", "adjclose"), hole)
     yahoo.answers["HOLE"] = lambda _: (200, chart("HOLE", DAYS, **columns))
     frame = fetch_bars(["HOLE"], **SPAN, **quick)["HOLE"]
     panel = load_panel(frame.rename_axis("Date"))
@@ -301,3 +302,10 @@ def test_no_data_for_any_symbol_is_an_error(
     options = {name: value for name, value in quick.items() if name != "cache_dir"}
     with pytest.raises(DataError, match="no daily bars of NONE"):
         datasets.fetch(["NONE"], cache_dir, **SPAN, **options)
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yfinance", None)
+    with pytest.raises(DataError) as caught:
+        fetch_bars(["ANY"])
+    assert 'pip install "athena-trading-agent[live]"' in caught.value.cure

@@ -209,10 +209,8 @@ def _more_header_rows(first: Sequence[str], following: Sequence[Sequence[str]]) 
         return more
     second = [cell.strip() for cell in following[0]]
     fields = {plain(name) for name in second[1:]}
-    marked = plain(first[0]) in ("price", "ticker", "attributes", "") and (
-        plain(second[0] if second else "x")
-        in ("ticker", "price", "symbols", "", "date", "datetime")
-    )
+    marked = plain(first[0]) in ("price", "ticker", "attributes", "", "date", "datetime")
+    marked &= plain(second[0] if second else "x") in ("ticker", "price", "symbols", "", *TIMES)
     named = bool(second[1:]) and all(second[1:])
     if not (marked and named and ("close" in kinds or "close" in fields)):
         return more
