@@ -495,7 +495,7 @@ class SimulatedBroker:
             raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
             closes = tape.stack[CLOSE, : tape.row + 1, column]
             last = int(np.flatnonzero(~np.isnan(closes))[-1])
-            value = abs(quantity) * price
+            value = round(abs(quantity) * price, DOLLAR_DIGITS)
             commission = self._costs.commission_usd(
                 value, abs(quantity) * float(closes[last] / raw[last])
             )
