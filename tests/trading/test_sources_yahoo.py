@@ -304,6 +304,11 @@ def test_no_data_for_any_symbol_is_an_error(
         datasets.fetch(["NONE"], cache_dir, **SPAN, **options)
 
 
+def test_a_span_that_runs_backwards_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lies after --end"):
+        datasets.fetch(["ANY"], tmp_path, start=date(2024, 2, 1), end=date(2024, 1, 1))
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(DataError) as caught:

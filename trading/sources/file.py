@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
-from trading.calendar import DAY, bar_days, interval_name, interval_of, known_at_close
+from trading.calendar import (
+    DAY,
+    bar_days,
+    exchange_days,
+    interval_name,
+    interval_of,
+    known_at_close,
+)
 from trading.panel import iso_times
 from trading.sources.adjust import adjusted_bars
 from trading.sources.faults import DataFaults, Fault
@@ -407,9 +414,10 @@ def _series(
                 " their UTC day (data.calendar: 24/7 is for markets that never close)"
             )
     else:
-        days = stamps.wall // DAY
+        zoned = bool(stamps.zoned.all())
+        days = exchange_days(stamps.utc, calendar) if zoned else stamps.wall // DAY
         known = stamps.utc + (interval if bar_label == "open" else 0)
-        if not stamps.zoned.all():
+        if not zoned:
             notes.append("intraday times without a zone are taken for UTC")
     for row in np.flatnonzero((np.diff(bars.code) == 0) & (np.diff(known) <= 0)) + 1:
         moment = f"{np.datetime64(int(stamps.utc[row]), 'ns').astype('datetime64[s]')}Z"

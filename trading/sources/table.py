@@ -195,10 +195,17 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _head_rows(text: str) -> tuple[list[str], int]:
-    """(the first lines that are not blank, how many blank ones stand before them)"""
-    lines = text[:200_000].split("\n")[:200]
-    skipped = next(index for index, line in enumerate(lines) if line.strip())
-    return lines[skipped : skipped + 3], skipped
+    """(the first lines that are not blank, three at most; how many blank ones stand before them)"""
+    rows: list[str] = []
+    skipped = 0
+    for line in io.StringIO(text):
+        if line.strip():
+            rows.append(line.rstrip("\n"))
+        elif not rows:
+            skipped += 1
+        if len(rows) == 3:
+            break
+    return rows, skipped
 
 
 def _more_header_rows(first: Sequence[str], following: Sequence[Sequence[str]]) -> list[list[str]]:
