@@ -85,7 +85,7 @@ def next_drawdown(state: DrawdownState, equity_usd: float, config: RiskConfig) -
             return DrawdownState("halted", peak, bars + 1)
         return DrawdownState("reducing", equity_usd, 1)
     peak = max(peak, equity_usd)
-    drawdown_frac = 1.0 - equity_usd / peak if peak > 0.0 else 0.0
+    drawdown_frac = (peak - equity_usd) / peak if peak > 0.0 else 0.0
     if config.halt_drawdown_frac is not None and drawdown_frac >= config.halt_drawdown_frac:
         return DrawdownState("halted", peak, 1)
     if mode == "active":
