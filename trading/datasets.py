@@ -170,7 +170,7 @@ def save_dataset(
     """
     _check_name(name)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, name)
     path = data_dir / f"{name}{DATASET_SUFFIX}"
     dataset = Dataset(
         name, str(path), checked.rows, checked.symbols, checked.first, checked.last,
@@ -285,7 +285,7 @@ def fetch(
     tables = tuple(frame_table(frame, symbol) for symbol, frame in fetched.items())
     checked = check_source(Source(name, tables, ""), calendar=config.calendar)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, name)
     return save_dataset(
         _closed(checked, now or datetime.now(UTC)), data_dir, name, "Yahoo", missing
     )

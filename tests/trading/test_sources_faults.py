@@ -306,3 +306,17 @@ def test_fifteen_thousand_rows_are_checked_in_well_under_a_second(tmp_path: Path
     before = time.perf_counter()
     assert check_data(tmp_path / "XYZ.csv").ok
     assert time.perf_counter() - before < 1.0
+
+
+def test_odd_types_in_a_dataframe_are_faults() -> None:
+    dates = ["2024-01-02", "2024-01-03"]
+    for column, kind in (
+        ([1 + 2j, 2 + 0j], "text"),
+        ([True, False], "text"),
+        (["1", "two"], "text"),
+        ([1.0, np.inf], "infinite"),
+        (pd.to_datetime(dates), "text"),
+    ):
+        report = check_data(pd.DataFrame({"date": dates, "close": column}))
+        assert {fault.kind for fault in report.faults} == {kind}
+    assert [fault.kind for fault in check_data(pd.DataFrame()).faults] == ["empty"]

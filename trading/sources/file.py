@@ -117,7 +117,7 @@ def read_source(data: Path | pd.DataFrame) -> Source:
             faults.extend(error.faults)
     if faults:
         raise DataFaults(faults)
-    return Source(data.name, tuple(tables), digest.hexdigest())
+    return Source(data.absolute().name, tuple(tables), digest.hexdigest())
 
 
 def _files(folder: Path) -> list[Path]:
@@ -323,7 +323,7 @@ def to_numbers(cells: pd.Series) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     import pandas as pd
     from pandas.api import types
 
-    if types.is_numeric_dtype(cells.dtype) and not types.is_bool_dtype(cells.dtype):
+    if types.is_float_dtype(cells.dtype) or types.is_integer_dtype(cells.dtype):
         return cells.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(cells), dtype=bool)
     text = cells.astype(str).str.strip()
     empty = cells.isna() | text.isin(NOT_A_NUMBER)

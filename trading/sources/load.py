@@ -145,7 +145,7 @@ def _checked(
     source = resolve_source(data, data_dir)
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, source.name)
     name = SAMPLE_NAME if data is None else source.name
     return name, checked, source.sha256
 

@@ -132,7 +132,7 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
 
 def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
     """High below low, below open or close, or low above them."""
-    opened, high, low, close = bars.values[:4]
+    opened, high, low, close = np.where(usable, bars.values[:4], 1.0)
     slack = OHLC_TOLERANCE * np.abs(close)
     crossed = usable & (high < low - slack)
     below = usable & ~crossed & (high < np.fmax(opened, close) - slack)
