@@ -202,6 +202,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
                 left = base + added * max(1.0 - excess / total, 0.0)
                 left = np.trunc(left * _GRID) / _GRID
                 wanted = np.where(added > 0.0, np.copysign(left, wanted), wanted)
-                trading &= (added == 0.0) | (left - base > band * np.maximum(left, share))
+                worth = left - base > band * np.maximum(left, share)
+                trading &= (added == 0.0) | (base < now) | worth
         result: FloatArray = np.where(trading, wanted, np.nan)
         return result
