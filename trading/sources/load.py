@@ -125,7 +125,7 @@ def mock_panel(
         mock=True,
         calendar=config.calendar,
         sha256=hashlib.sha256(identity.encode()).hexdigest(),
-        notes=("mock prices: a seeded random walk, no market",),
+        notes=("The prices are mock data: seeded random walks, not a market.",),
     )
     return _with_columns(panel)
 
