@@ -165,7 +165,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         returns = self._returns.follow(observation.history)
         portfolio = returns @ raw
         volatility = self._year_root * math.sqrt(
-            float(np.add.reduce(portfolio * portfolio)) / max(len(returns), 1)
+            float(portfolio @ portfolio) / max(len(returns), 1)
         )
         # A hedged book is never taken to be calmer than a cash-like holding of its gross weight.
         volatility = max(volatility, config.volatility_floor_frac * float(np.add.reduce(size)))

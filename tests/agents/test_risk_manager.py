@@ -135,7 +135,7 @@ def zigzag(steps: list[float]) -> list[float]:
     return closes
 
 
-def test_a_large_position_that_follows_the_portfolio_is_cut() -> None:
+def test_nothing_is_added_to_a_large_position_that_follows_the_portfolio() -> None:
     steps = [0.01, -0.01, 0.02, -0.02] * 5
     other = [0.01, 0.01, -0.01, -0.01] * 5
     history = at(closing([zigzag(steps), zigzag(steps), zigzag(other)]))
@@ -144,6 +144,10 @@ def test_a_large_position_that_follows_the_portfolio_is_cut() -> None:
     accepted, verdict = review(manager(**limits), array(0.3, 0.1, 0.0), history=history)
     assert accepted == [0.1, 0.1, 0.0]
     assert verdict == {"A": (0.3, 0.1, ("correlation_limit",))}
+    # What is held stays, and is not added to: A stands at 0.2 either way.
+    accepted, verdict = review(manager(**limits), array(0.3, HOLD, 0.0), [0.2, 0.2, 0.0], history)
+    assert math.isnan(accepted[0])
+    assert verdict == {"A": (0.3, 0.2, ("correlation_limit",))}
     # Against a short of the same, A hedges: nothing is cut.
     assert review(manager(**limits), array(0.3, -0.2, 0.0), history=history)[1] == {}
     assert review(manager(**limits), array(0.3, 0.0, 0.3), history=history)[1] == {}
