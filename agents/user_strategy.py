@@ -347,7 +347,7 @@ class StrategyAgents:
         if weight != 0.0 and history.barred is not None:
             cut = round(state.weight(0), WEIGHT_DIGITS) if math.isnan(weight) else weight
             if cut:
-                verdicts = (Verdict(symbol, cut, 0.0, ("left_universe",)),)
+                verdicts = (Verdict(symbol, cut, 0.0, ("not_tradable",)),)
             weight = 0.0
         if weight < 0.0 and not self._allow_short:
             verdicts = (Verdict(symbol, weight, 0.0, ("short_not_allowed",)),)
@@ -390,7 +390,7 @@ class StrategyAgents:
         if barred is not None:
             held = np.round(state.weight_array, WEIGHT_DIGITS)
             cut = np.where(np.isnan(wanted), held, wanted)
-            verdicts = _cuts(cut, barred & (cut != 0.0), symbols, "left_universe")
+            verdicts = _cuts(cut, barred & (cut != 0.0), symbols, "not_tradable")
             wanted = np.where(barred, 0.0, wanted)
         if not self._allow_short and np.any(wanted < 0.0):
             verdicts += _cuts(wanted, wanted < 0.0, symbols, "short_not_allowed")

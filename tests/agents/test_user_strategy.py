@@ -454,7 +454,7 @@ def test_a_symbol_that_left_the_universe_is_sold_even_when_the_strategy_only_hol
                     "symbol": "A",
                     "wanted_frac": 1.0,
                     "allowed_frac": 0.0,
-                    "reasons": ["left_universe"],
+                    "reasons": ["not_tradable"],
                 }
             ], (symbols, later)
             assert steps[4]["positions"] == {}
