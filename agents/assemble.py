@@ -38,7 +38,7 @@ from core.protocols import Agents, Strategy
 from core.runlog import RunFolder
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
-from trading.panel import MARK, Panel, as_traded_at
+from trading.panel import MARK, NEVER, Panel, as_traded_at
 from trading.paper import saved_book, stopping_on_signals, trade_rows
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
@@ -182,7 +182,13 @@ def build_deciders(
     execution = ExecutionAgent(config.agents.execution)
     if strategy is not None:
         risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
-        agents: Agents = StrategyAgents(strategy, execution, risk, allow_short=allow_short)
+        agents: Agents = StrategyAgents(
+            strategy,
+            execution,
+            risk,
+            allow_short=allow_short,
+            one_symbol=len(panel.symbols) == 1 and int(panel.leaves_at[0]) == NEVER,
+        )
         return Deciders(agents, risk, warmup, name, inputs)
 
     from agents.coordinator import Coordinator

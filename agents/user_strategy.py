@@ -200,6 +200,8 @@ class StrategyAgents:
 
     What it returns is checked, then barred symbols and shorts that the account does not allow are cut
     (always), then the risk manager speaks (unless switched off), then execution makes orders of it.
+    `one_symbol` says that the data have one symbol, which never leaves the universe: then, without a risk
+    manager, the same answer for a book that is as wanted is the same decision, without another look.
     """
 
     def __init__(
@@ -209,13 +211,15 @@ class StrategyAgents:
         risk: RiskManager | None,
         *,
         allow_short: bool,
+        one_symbol: bool = False,
     ) -> None:
         self.strategy = strategy
         self._execution = execution
         self.risk = risk
         self._allow_short = allow_short
         self._name = type(strategy).__name__
-        self._last: tuple[float, Decision] | None = None
+        self._repeats = one_symbol and risk is None
+        self._last: tuple[dict[str, float], float, Decision] | None = None
 
     async def decide(self, history: History, state: State) -> Decision:
         """One decision. Raises: StrategyError, LookAhead (both with file and line)."""
@@ -229,6 +233,15 @@ class StrategyAgents:
             raise self._index_error(error, history) from error
         except (Exception, SystemExit) as error:
             raise _strategy_error(error, f"{self._name}.decide") from error
+        last = self._last
+        if (
+            last is not None
+            and type(answer) is dict
+            and answer == last[0]
+            and abs(last[1] - state.weight(0)) <= SAME_WEIGHT
+        ):
+            # Most steps change nothing: the same weight, marked as wanted, is the same decision.
+            return last[2]
         symbols = history.symbols
         if len(symbols) == 1:
             return self._decide_one(answer, symbols[0], history, state)
@@ -323,16 +336,6 @@ class StrategyAgents:
             weight = round(answer[symbol], WEIGHT_DIGITS)
             if not -_MOST <= weight <= _MOST:
                 self._weight(symbol, weight)
-            last = self._last
-            if (
-                last is not None
-                and self.risk is None
-                and weight == last[0]
-                and abs(weight - state.weight(0)) <= SAME_WEIGHT
-                and history.barred is None
-            ):
-                # Most steps change nothing: the same weight, marked as wanted, is the same decision.
-                return last[1]
         else:
             value = self._check_mapping(answer, (symbol,)).get(symbol, 0.0)
             if value is None:
@@ -358,7 +361,8 @@ class StrategyAgents:
         intents, ended = self._execution.orders_one(weight, history, state, special)
         if not intents and not verdicts and special is None:
             decision = Decision(targets=_kept(symbol, weight), cancel_columns=ended)
-            self._last = (wanted, decision)
+            if self._repeats and type(answer) is dict and type(answer.get(symbol)) is float:
+                self._last = (dict(answer), wanted, decision)
             return decision
         return Decision(
             targets=_kept(symbol, weight), verdict=verdicts, intents=intents, cancel_columns=ended
