@@ -61,7 +61,9 @@ class _Candidate:
     __slots__ = (
         "base",
         "capped",
+        "parts",
         "price",
+        "priced",
         "quantity",
         "raw_ratio",
         "sigma_frac",
@@ -85,6 +87,8 @@ class _Candidate:
         self.working = working
         self.quantity = quantity
         self.base = 0.0
+        self.priced = math.nan
+        self.parts = (0.0, 0.0, 0.0)
         self.price = price
         self.taking = taking
         self.raw_ratio = raw_ratio
@@ -389,8 +393,15 @@ class SimulatedBroker:
 
     def _cost_parts(self, candidate: _Candidate, quantity: float) -> tuple[float, float, float]:
         """(commission, spread, impact) in dollars. A limit order that rests pays neither spread nor
-        impact, and one that takes pays them only as far as its limit leaves room."""
-        size = abs(quantity)
+        impact, and one that takes pays them only as far as its limit leaves room. The last answer is kept:
+        a purchase that fits is priced when the cash is counted and again when it is booked."""
+        if quantity == candidate.priced:
+            return candidate.parts
+        candidate.priced = quantity
+        candidate.parts = parts = self._price_parts(candidate, abs(quantity))
+        return parts
+
+    def _price_parts(self, candidate: _Candidate, size: float) -> tuple[float, float, float]:
         value = size * candidate.price
         costs = self._costs
         commission = costs.commission_usd(value, size * candidate.raw_ratio)
