@@ -258,7 +258,7 @@ def split_series(symbol: str = "AAA") -> list[tuple[float, float]]:
 
 def closes(pairs: list[tuple[float, float]]) -> list[str]:
     return [
-        f"AAA,2024-01-{2 + at:02},{raw},{raw},{raw},{raw},100,{adj}"
+        f"AAA,{np.datetime64('2024-01-02') + at},{raw},{raw},{raw},{raw},100,{adj}"
         for at, (raw, adj) in enumerate(pairs)
     ]
 
@@ -289,6 +289,23 @@ def test_a_crash_or_a_dividend_is_no_double_adjusting(tmp_path: Path) -> None:
     special_dividend = [(10.0, 7.0), (10.1, 7.07), (7.1, 7.1), (7.2, 7.2)]
     for pairs in (crash, special_dividend):
         assert faults_of(write(tmp_path, closes(pairs))) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_series_that_jumps_about_is_no_double_adjusting(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    close, adj = rng.uniform(10.0, 1000.0, 300), rng.uniform(10.0, 1000.0, 300)
+    close[:100] = adj[:100] = 50.0 + 0.01 * np.arange(100)
+    pairs = list(zip(close.round(2).tolist(), adj.round(2).tolist(), strict=True))
+    assert faults_of(write(tmp_path, closes(pairs))) == []
+
+
+def test_a_symbol_that_trades_thinly_is_no_mixed_interval(tmp_path: Path) -> None:
+    days = np.cumsum([0, 6, 11, 5, 16, 8, 23, 5, 12, 6, 40, 7, 19])
+    dates = [str(np.datetime64("2024-01-02") + int(day)) for day in days]
+    rows = [f"AAA,{date},10,12,9,11,100,11" for date in dates]
+    dense = [f"BBB,{np.datetime64('2024-01-02') + day},10,12,9,11,100,11" for day in range(150)]
+    assert faults_of(write(tmp_path, [*rows, *dense])) == []
 
 
 def test_a_fault_reads_as_one_line() -> None:

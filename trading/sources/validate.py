@@ -27,9 +27,11 @@ OHLC_TOLERANCE = 1e-4
 """How far, relative to the price, high may lie below open or close, and low above: vendors round. One
 basis point is half the default half spread; a real mistake is far larger."""
 
-SPLIT = float(np.log(1.4))
-"""A change of adj_close / close by 1.4 and more from one bar to the next is a split's: no dividend but
-the rarest pays 29 % of the price."""
+SPLITS = np.log([4 / 3, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 20, 25, 30, 50])
+"""Logarithms of the usual split ratios. 5:4 and less look like a large dividend and are not judged."""
+
+STEADY = float(np.log(1.12))
+"""A price that moves by less ran on as on any other day."""
 
 RUN = 5
 """So many equal gaps in a row, longer than the interval, are bars of another interval."""
@@ -203,7 +205,7 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     named = interval_name(interval)
     if interval == DAY:
         short = inner & (wall[1:] // DAY == wall[:-1] // DAY)
-        longer = inner & (gaps >= 5 * DAY)
+        longer = inner & (_longer_bars(gaps) > 0)
     else:
         short = inner & (gaps < interval) & (gaps > 0)
         longer = inner & (gaps > interval)
@@ -214,7 +216,7 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     ]
     cure = "keep bars of one interval in a file; leave out a first bar whose neighbour is missing"
     faults = _report(bars, rows.tolist(), "interval", found, cure)
-    size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else np.where(longer, 1, 0)
+    size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else _longer_bars(gaps)
     start = _first_of_runs(longer, size)
     rows = order[1:][start]
     found = [
@@ -223,6 +225,14 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     ]
     cure = "keep bars of one interval, a day or shorter, in a file"
     return faults + _report(bars, rows.tolist(), "interval", found, cure)
+
+
+def _longer_bars(gaps: INT) -> INT:
+    """1 for gaps like a weekly bar's (5 to 9 days), 2 like a monthly one's (26 to 35), else 0: a symbol
+    that trades thinly has gaps of all sizes."""
+    days = gaps // DAY
+    weekly, monthly = (days >= 5) & (days <= 9), (days >= 26) & (days <= 35)
+    return np.where(weekly, 1, np.where(monthly, 2, 0))
 
 
 def _gap(gap: int) -> str:
@@ -240,15 +250,24 @@ def _first_of_runs(candidate: BoolArray, size: INT) -> INT:
     return starts[candidate[starts] & (lengths >= RUN)]
 
 
+def _stands_alone(step: int, calm: BoolArray, code: INT) -> bool:
+    """Whether the steps around one are calm, as far as they are of the same symbol."""
+    first, last = max(step - 3, 0), step + 4
+    around = code[first:last] == code[step]
+    around[step - first] = False
+    return bool(calm[first:last][around].all())
+
+
 def _double_adjusted(bars: Bars) -> list[Fault]:
     """Rows where adj_close / close jumps as at a split although the prices do not.
 
     At a split the raw close falls by the ratio and adj_close / close rises by it, so that adj_close runs
     on. If close is adjusted already, it runs on by itself and the factor makes adj_close jump. With j the
-    change of ln(adj_close / close) and r the change of ln(close), a row is at fault when |j| >= ln 1.4,
-    adj_close moves by more than |j| / 2, and close does not move against j by |j| / 2.
-    A raw series is mistaken for one only if, on the day of a split, the true price moves by more than half
-    of the split's logarithm (22 % for 3:2, 41 % for 2:1). Gaps of more than ten days are not judged.
+    change of ln(adj_close / close), a row is at fault when j is within 3 % of a usual split ratio (or of
+    its inverse), close moves by less than 12 % and half of that, up or down, and the three bars on either
+    side are calm: of a series that jumps about nothing can be said.
+    A raw series is mistaken for one only if, on the day of a split, the true price makes up for nearly all
+    of it. Gaps of more than ten days are not judged; nor is adjusting for dividends alone.
     """
     both = bars.values[[3, 5]]
     order = np.flatnonzero(((both > 0) & np.isfinite(both)).all(axis=0))
@@ -260,11 +279,12 @@ def _double_adjusted(bars: Bars) -> list[Fault]:
     move = np.diff(np.log(close))
     jump = np.diff(np.log(adj / close))
     near = (np.diff(code) == 0) & (np.diff(wall) <= 10 * DAY)
-    half = np.abs(jump) / 2
-    against = -np.sign(jump) * move
-    at = np.flatnonzero(
-        near & (np.abs(jump) >= SPLIT) & (against < half) & (np.abs(move + jump) > half)
-    )
+    size = np.abs(jump)
+    nearest = np.abs(size[:, None] - SPLITS).min(axis=1)
+    moved = np.abs(move)
+    at = np.flatnonzero(near & (nearest <= np.log(1.03)) & (moved < np.minimum(size / 2, STEADY)))
+    calm = (size < np.log(1.05)) & (moved < 2 * STEADY)
+    at = at[[_stands_alone(int(step), calm, code[1:]) for step in at]] if len(at) else at
     rows = order[1:][at]
     found = [
         f"adj_close / close changes by {np.exp(jump[step]):.4g} while close changes by"
