@@ -47,11 +47,12 @@ def long_series(bars: int, seed: int = SEED) -> tuple[TimeArray, FloatArray]:
 
 
 def universe(symbols: int, days: int, seed: int = SEED) -> tuple[list[str], TimeArray, FloatArray]:
-    """Daily bars of many symbols on weekdays from 1990 on. Shapes: [N], [T] and [N, 5, T]."""
-    times = np.busday_offset("1990-01-01", np.arange(days), roll="forward").astype("datetime64[s]")
+    """One bar a day for many symbols, known at 21:00 UTC. Shapes: [N], [T] and [N, 5, T]."""
+    start = np.datetime64("1990-01-01T21:00:00", "s")
+    times = start + np.arange(days).astype("timedelta64[D]")
     names = [f"S{number:04d}" for number in range(symbols)]
-    market = [
+    bars = [
         walk(np.random.default_rng([seed, number]), days, drift_frac=0.0015, noise_frac=0.012)
         for number in range(symbols)
     ]
-    return names, times, np.stack(market)
+    return names, times, np.stack(bars)

@@ -105,20 +105,158 @@ class TradingConfig(Section):
     poll_seconds: Annotated[float, Field(ge=0.0)] = 60.0
 
 
+Windows = Annotated[int, Field(ge=2, le=10_000)]
+Weight = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, le=1_000.0)]
+
+
 class AnalystConfig(Section):
-    """Indicator windows of the market analyst, in bars, and the horizon of its views."""
+    """Indicator windows of the market analyst, in a symbol's own bars, and how they become a view.
+
+    `horizon_bars` is what its expected returns are over. The five `_weight` fields mix the components of
+    its score, each of which counts in full (1) at the value that `_full_` names. `agents/market_analyst.py`
+    has the formula.
+    """
+
+    ema_bars: Windows = 50
+    sma_bars: Windows = 200
+    macd_fast_bars: Windows = 12
+    macd_slow_bars: Windows = 26
+    macd_signal_bars: Annotated[int, Field(ge=1, le=10_000)] = 9
+    rsi_bars: Windows = 14
+    bollinger_bars: Windows = 20
+    atr_bars: Windows = 14
+    adx_bars: Windows = 14
+    volatility_bars: Windows = 63
+    momentum_bars: Windows = 252
+    momentum_skip_bars: Annotated[int, Field(ge=0, le=10_000)] = 21
+    horizon_bars: Bars = 21
+    information_coefficient: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    trend_weight: Weight = 0.3
+    macd_weight: Weight = 0.15
+    rsi_weight: Weight = 0.15
+    reversal_weight: Weight = 0.1
+    momentum_weight: Weight = 0.3
+    trend_full_atr: Positive = 5.0
+    macd_full_atr: Positive = 0.5
+    reversal_full_deviations: Positive = 2.0
+    adx_full: Positive = 50.0
+    stale_bars: Annotated[int, Field(ge=0)] = 3
+    external_views_weight: Annotated[float, Field(ge=0.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        if self.macd_fast_bars >= self.macd_slow_bars:
+            raise ValueError("macd_fast_bars must be below macd_slow_bars")
+        if self.momentum_skip_bars >= self.momentum_bars:
+            raise ValueError("momentum_skip_bars must be below momentum_bars")
+        weights = (
+            self.trend_weight,
+            self.macd_weight,
+            self.rsi_weight,
+            self.reversal_weight,
+            self.momentum_weight,
+        )
+        if not sum(weights) > 0.0:
+            raise ValueError("one of the five component weights must be above 0")
+        return self
 
 
 class StrategyConfig(Section):
-    """The strategy agent: four signals, their weights in the mix, the volatility target, the band."""
+    """The strategy agent: four signals, their weights in the mix, the volatility target, the band.
+
+    `views_weight` is what the analyst's view weighs beside the signals; a view of `view_full_ratio`
+    standard deviations counts in full. Volatilities are annual (`bars_per_year` bars).
+    `conflict_confidence_frac` is how sure a contrary view must be to stop a purchase; null never.
+    """
+
+    time_series_weight: Weight = 0.35
+    cross_section_weight: Weight = 0.2
+    reversion_weight: Weight = 0.1
+    breakout_weight: Weight = 0.35
+    views_weight: Weight = 0.25
+    view_full_ratio: Positive = 0.05
+    min_signal_frac: Frac = 0.5
+    time_series_bars: Windows = 252
+    breakout_bars: Windows = 55
+    reversion_full_deviations: Positive = 2.0
+    full_signal_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    volatility_target_frac: Annotated[float, Field(gt=0.0, le=2.0)] = 0.15
+    volatility_floor_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    portfolio_volatility_bars: Windows = 63
+    bars_per_year: Annotated[float, Field(gt=0.0)] = 252.0
+    max_gross_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    max_weight_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 0.4
+    no_trade_band_frac: Frac = 0.15
+    stale_bars: Annotated[int, Field(ge=0)] = 3
+    conflict_confidence_frac: Frac | None = 0.5
+
+    @model_validator(mode="after")
+    def _has_a_signal(self) -> Self:
+        weights = (
+            self.time_series_weight,
+            self.cross_section_weight,
+            self.reversion_weight,
+            self.breakout_weight,
+        )
+        if not sum(weights) > 0.0:
+            raise ValueError("one of the four signal weights must be above 0")
+        return self
 
 
 class RiskConfig(Section):
-    """The risk manager's limits; null switches a limit off."""
+    """The risk manager's limits; null switches a limit off. `agents/risk_manager.py` has their order.
+
+    Weights are fractions of equity. `max_turnover_frac` is one-way, per step. VaR and expected shortfall are
+    over one bar, at the worst `var_tail_frac` of the last `lookback_bars` bars, as positive losses.
+    `tolerance_frac`: how far a holding may drift past a limit before it is cut back to it.
+    """
+
+    max_position_frac: Annotated[float, Field(gt=0.0)] | None = 0.5
+    max_gross_frac: Annotated[float, Field(gt=0.0)] | None = 1.0
+    max_net_frac: Annotated[float, Field(gt=0.0)] | None = 1.0
+    max_turnover_frac: Annotated[float, Field(gt=0.0)] | None = 0.25
+    max_correlation: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.9
+    correlated_position_frac: Annotated[float, Field(ge=0.0)] = 0.1
+    max_sector_frac: Annotated[float, Field(gt=0.0)] | None = 0.5
+    sectors: dict[str, str] = {}
+    max_var_frac: Annotated[float, Field(gt=0.0)] | None = 0.03
+    max_expected_shortfall_frac: Annotated[float, Field(gt=0.0)] | None = 0.045
+    var_tail_frac: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    lookback_bars: Windows = 252
+    min_lookback_bars: Windows = 60
+    reduce_drawdown_frac: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.15
+    halt_drawdown_frac: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.25
+    recover_drawdown_frac: Frac = 0.1
+    reducing_gross_frac: Annotated[float, Field(gt=0.0)] = 0.5
+    reducing_bars: Bars = 21
+    halt_bars: Bars = 21
+    tolerance_frac: Frac = 0.05
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        reduce_at, halt_at = self.reduce_drawdown_frac, self.halt_drawdown_frac
+        if reduce_at is not None and not self.recover_drawdown_frac < reduce_at:
+            raise ValueError("recover_drawdown_frac must be below reduce_drawdown_frac")
+        if halt_at is not None and reduce_at is not None and not reduce_at < halt_at:
+            raise ValueError("reduce_drawdown_frac must be below halt_drawdown_frac")
+        if self.min_lookback_bars > self.lookback_bars:
+            raise ValueError("min_lookback_bars must be at most lookback_bars")
+        return self
 
 
 class ExecutionConfig(Section):
-    """How accepted targets become orders."""
+    """How accepted targets become orders.
+
+    `limit` orders stand `limit_offset_bps` on our side of the last close. `sliced` moves a holding by at
+    most `slice_volume_frac` of the average volume of the last `slice_volume_bars` bars per step.
+    """
+
+    style: Literal["market", "limit", "sliced"] = "market"
+    limit_offset_bps: Bps = 10.0
+    limit_tif: Literal["day", "gtc"] = "day"
+    slice_volume_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    slice_volume_bars: Bars = 20
 
 
 class AgentsConfig(Section):
@@ -242,11 +380,13 @@ def load(
     files: Sequence[str | Path] = (),
     env: Mapping[str, str] | None = None,
     sets: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedConfig:
-    """The shipped default, then `files` in order, then variables, then `--set`; later wins.
+    """The shipped default, then `files` in order, variables, `--set`, `options`; later wins.
 
-    `env` is the environment to read, none by default. A file that does not exist but bears the name of
-    a shipped one (`paper.yaml`) means that one.
+    `options` are top-level keys that have a command-line option of their own (`seed`: `--seed`). `env`
+    is the environment to read, none by default. A file that does not exist but bears the name of a
+    shipped one (`paper.yaml`) means that one.
     Raises: ConfigError.
     """
     resolved = layers.resolve(
@@ -256,6 +396,7 @@ def load(
             *(_chosen_layer(Path(file)) for file in files),
             layers.env_layer(AthenaConfig, env or {}),
             layers.set_layer(AthenaConfig, sets),
+            layers.option_layer(options or {}),
         ],
     )
     return LoadedConfig(AthenaConfig._from_resolved(resolved), resolved.origins)

@@ -10,6 +10,7 @@
     |-- RunNotFound             no run folder of that name                       exit 2
     |-- RunFolderError          a run folder that cannot be made or written      exit 2
     |-- StorageError            the disk failed while a run was being written    exit 1
+    |-- Interrupted             Ctrl-C left work unfinished                      exit 130
     |-- ModelError              the language model                               exit 1
     |   `-- ModelNotLoaded      used before load()
     |-- MemoryStoreError        the memory's store failed                        exit 1
@@ -84,6 +85,10 @@ class RunFolderError(AthenaError):
 
 class StorageError(AthenaError):
     pass
+
+
+class Interrupted(AthenaError):
+    exit_code = 130
 
 
 class ModelError(AthenaError):

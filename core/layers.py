@@ -310,6 +310,13 @@ def set_layer(model: type[BaseModel], assignments: Sequence[str]) -> Layer:
     return Layer("--set", Resolved(values, {}).tree())
 
 
+def option_layer(options: Mapping[str, Any]) -> Layer:
+    """Top-level keys that were given by options of their own: `runs_dir` by `--runs-dir`."""
+    return Layer(
+        "the command line", options, {key: f"--{key.replace('_', '-')}" for key in options}
+    )
+
+
 def _scalar(text: str, schema: Mapping[str, Any], source: str) -> Any:
     """A value from a command line or a variable: as YAML reads it, or the bare text for text keys."""
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
     Float32Array = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
     TimeArray = npt.NDArray[np.datetime64]
 
 ResultT = TypeVar("ResultT")
@@ -71,6 +72,10 @@ class History(Protocol):
     @property
     def stale(self) -> FloatArray: ...
     @property
+    def barred(self) -> BoolArray | None:
+        """Symbols that may only be sold, [N]: out of the universe, or too long without a bar."""
+
+    @property
     def row(self) -> int:
         """Index of the last visible row: `len(history) - 1`."""
 
@@ -99,6 +104,9 @@ class State(Protocol):
     def weights(self) -> Mapping[str, float]: ...
     @property
     def positions(self) -> Mapping[str, float]: ...
+    def weight(self, column: int) -> float:
+        """One signed weight, without making arrays."""
+
     @property
     def weight_array(self) -> FloatArray: ...
     @property

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -232,7 +233,7 @@ class RunFolder:
 class RunEntry:
     """One line of `runs list`."""
 
-    path: Path
+    run_dir: Path
     mode: str | None
     started: str | None
     status: str
@@ -384,7 +385,14 @@ def _latest(paths: Sequence[Path]) -> Path:
     """The run that started last; within one second the manifests decide."""
     second = paths[-1].name.split("-")[0]
     rivals = [path for path in paths if path.name.split("-")[0] == second]
-    return max(rivals, key=lambda path: _entry(path).started or "")
+    return max(rivals, key=_started)
+
+
+def _started(path: Path) -> float:
+    try:
+        return datetime.fromisoformat(_entry(path).started or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _entry(path: Path) -> RunEntry:

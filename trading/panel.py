@@ -10,9 +10,8 @@ and volume fields; `mark` is the last known close and `stale` the number of rows
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +128,28 @@ def build_panel(
     )
 
 
+def as_traded_at(panel: Panel, row: int) -> Panel:
+    """The same panel with each symbol's adjusted prices scaled so that they equal its raw prices at its
+    last bar up to a row: quantities and limit prices are then real shares and real prices.
+
+    Returns are unchanged. Point in time: only rows up to `row` choose the scale.
+    """
+    from trading.sources.adjust import round_significant
+
+    stack = panel.stack.copy()
+    for column in range(len(panel.symbols)):
+        bars = np.flatnonzero(~np.isnan(stack[CLOSE, : row + 1, column]))
+        if len(bars) == 0:
+            continue
+        last = bars[-1]
+        scale = stack[RAW_CLOSE, last, column] / stack[CLOSE, last, column]
+        if scale != 1.0:
+            prices = stack[[OPEN, HIGH, LOW, CLOSE, MARK], :, column] * scale
+            stack[[OPEN, HIGH, LOW, CLOSE, MARK], :, column] = round_significant(prices)
+            stack[VOLUME, :, column] = round_significant(stack[VOLUME, :, column] / scale)
+    return replace(panel, stack=stack)
+
+
 def marks(close: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(last known close, rows in a row without a bar), both [T, N], from closes [T, N] with NaN."""
     here = ~np.isnan(close)
@@ -142,11 +163,3 @@ def iso_times(times: npt.NDArray[np.datetime64]) -> tuple[str, ...]:
     """ISO 8601 strings in UTC, seconds, `2012-05-18T20:00:00Z`."""
     text = np.datetime_as_string(times.astype("datetime64[s]"), unit="s")
     return tuple(f"{moment}Z" for moment in text.tolist())
-
-
-def row_digest(previous: bytes, names: str, values: bytes) -> bytes:
-    """One link of the chain that stands for all inputs up to a row (16 bytes, BLAKE2b).
-
-    `names` are the symbols that appear at this row for the first time.
-    """
-    return hashlib.blake2b(previous + names.encode() + values, digest_size=16).digest()

@@ -7,45 +7,48 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
+from core.errors import RunFolderError
+from core.files import replacing, write_atomic
+from core.jsontext import json_bytes
+from core.runlog import (
+    EQUITY_PARQUET,
+    EQUITY_PICTURE,
+    REPORT,
+    STEPS,
+    SUMMARY,
+    TRADES_CSV,
+    TRADES_PARQUET,
+    read_summary,
+)
 from trading.metrics import Metrics, compute_metrics, drawdowns, finite, iso, yearly_returns
+from trading.portfolio import RoundTrip
+from trading.report.curves import Curves
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.figure import Figure
 
 FloatArray = npt.NDArray[np.float64]
 TimeArray = npt.NDArray[np.datetime64]
 
-Status = Literal["finished", "interrupted"]
+Status = Literal["done", "interrupted"]
 
 CURVE_POINTS = 160
 """Points of the curve inside the summary: two for each column of an 80-column terminal."""
-
-
-class RoundTripLike(Protocol):
-    """A closed round trip: the fields of `trades.csv`. Times are ISO 8601 (UTC) or datetime64."""
-
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def entry_time(self) -> object: ...
-    @property
-    def exit_time(self) -> object: ...
-    @property
-    def entry_price(self) -> float: ...
-    @property
-    def exit_price(self) -> float: ...
-    @property
-    def quantity(self) -> float: ...
-    @property
-    def pnl_usd(self) -> float: ...
-    @property
-    def costs_usd(self) -> float: ...
-    @property
-    def tag(self) -> str | None: ...
 
 
 TRADE_COLUMNS = (
@@ -138,12 +141,12 @@ class RunOutcome:
     traded_usd: FloatArray
     costs: CostColumns
     benchmark: BenchmarkOutcome
-    round_trips: Sequence[RoundTripLike]
+    round_trips: Sequence[RoundTrip]
     orders: int
     fills: int
     seconds: float
     decided_by: str = "agents"
-    status: Status = "finished"
+    status: Status = "done"
     reason_counts: Mapping[str, int] = field(default_factory=dict)
     command: str = ""
     training_cutoff: str | None = None
@@ -307,3 +310,232 @@ def sampled_rows(rows: int, points: int) -> npt.NDArray[np.int64]:
 
 def _last(values: FloatArray) -> float | None:
     return float(values[-1]) if len(values) else None
+
+
+def curves_of(outcome: RunOutcome) -> Curves:
+    """What the charts of a run draw."""
+    return Curves(
+        title=_title(outcome.run_dir, outcome.mode),
+        times=outcome.times,
+        equity_usd=outcome.equity_usd,
+        benchmark_usd=outcome.benchmark.equity_usd,
+        exposure_frac=outcome.exposure_frac,
+        symbols=outcome.data.symbols,
+        benchmark_name=outcome.benchmark.name,
+        currency=outcome.data.currency,
+        mock=outcome.data.mock,
+    )
+
+
+def _title(run_dir: str, mode: str) -> str:
+    return f"Athena {mode}, {Path(run_dir).name}"
+
+
+def write_outputs(folder: Path, outcome: RunOutcome) -> dict[str, Any]:
+    """Write what a run leaves behind beside its records, and return the summary.
+
+    `equity.parquet`, `trades.parquet`, `trades.csv`, `summary.json`, then `equity.png` and `report.html`:
+    the tables first, so that a disk that fills up costs pictures before figures. Every file is whole
+    or absent. Tables made from mock data have one more column, `mock`.
+    Raises: StorageError.
+    """
+    from trading.report.html import report_html
+    from trading.report.picture import equity_png
+
+    summary = summarise(outcome)
+    _write_parquet(folder / EQUITY_PARQUET, _equity_columns(outcome))
+    _write_parquet(folder / TRADES_PARQUET, _trade_columns(outcome))
+    write_atomic(folder / TRADES_CSV, _trades_csv(outcome))
+    write_atomic(folder / SUMMARY, json_bytes(summary, pretty=True) + b"\n")
+    curves = curves_of(outcome)
+    write_atomic(folder / EQUITY_PICTURE, equity_png(curves))
+    write_atomic(folder / REPORT, report_html(summary, curves, outcome.round_trips).encode("utf-8"))
+    return summary
+
+
+def _equity_columns(outcome: RunOutcome) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    columns = {
+        "time": pa.array(outcome.times.astype("datetime64[ns]"), pa.timestamp("ns", tz="UTC")),
+        "equity_usd": pa.array(outcome.equity_usd),
+        "cash_usd": pa.array(outcome.cash_usd),
+        "benchmark_usd": pa.array(outcome.benchmark.equity_usd),
+        "exposure_frac": pa.array(outcome.exposure_frac),
+        "traded_usd": pa.array(outcome.traded_usd),
+        "costs_usd": pa.array(outcome.costs.total_usd),
+    }
+    return columns | _mock_column(outcome, len(outcome.times))
+
+
+def _trade_columns(outcome: RunOutcome) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    text = {name: pa.string() for name in ("symbol", "entry_time", "exit_time", "tag")}
+    columns = {}
+    for name in TRADE_COLUMNS:
+        values = [getattr(trip, name) for trip in outcome.round_trips]
+        columns[name] = pa.array(values, text.get(name, pa.float64()))
+    for name in ("entry_time", "exit_time"):
+        moments = np.array(
+            [time.removesuffix("Z") for time in columns[name].to_pylist()], dtype="datetime64[ns]"
+        )
+        columns[name] = pa.array(moments, pa.timestamp("ns", tz="UTC"))
+    return columns | _mock_column(outcome, len(outcome.round_trips))
+
+
+def _mock_column(outcome: RunOutcome, rows: int) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    return {"mock": pa.array([True] * rows, pa.bool_())} if outcome.data.mock else {}
+
+
+def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _trades_csv(outcome: RunOutcome) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    mock = outcome.data.mock
+    writer.writerow((*TRADE_COLUMNS, "mock") if mock else TRADE_COLUMNS)
+    for trip in outcome.round_trips:
+        row = [getattr(trip, name) for name in TRADE_COLUMNS]
+        writer.writerow([*row, True] if mock else row)
+    return text.getvalue().encode("utf-8")
+
+
+class Run:
+    """A run read from its folder: tables as pandas, the charts, the summary. Nothing is cached on disk.
+
+    Raises: RunFolderError when the run did not get as far as its summary.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.summary: dict[str, Any] = read_summary(self.path)
+
+    def __repr__(self) -> str:
+        mock = ", mock data" if self._data["mock"] else ""
+        return f"Run({str(self.path)!r}, final_equity_usd={self.summary['final_equity_usd']}{mock})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary: the JSON of the command that made the run."""
+        return self.summary
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """The records, one at a time, as `docs/interface.md` describes them."""
+        with self._file(STEPS).open("rb") as lines:
+            for line in lines:
+                yield orjson.loads(line)
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """`equity.parquet`, indexed by time (UTC): equity, cash, benchmark, exposure, traded, costs."""
+        import pandas as pd
+
+        return pd.read_parquet(self._file(EQUITY_PARQUET)).set_index("time")
+
+    @property
+    def equity(self) -> pd.Series[float]:
+        """Equity at every record, in dollars."""
+        return self.curve["equity_usd"]
+
+    @property
+    def benchmark(self) -> pd.Series[float]:
+        """The benchmark's equity at the same records."""
+        return self.curve["benchmark_usd"]
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """The closed round trips, with the columns of `trades.csv`."""
+        import pandas as pd
+
+        return pd.read_parquet(self._file(TRADES_PARQUET))
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """The weights decided on at each record, [S, N]: time by symbol, fractions of equity.
+
+        These are the accepted `targets`, what the book was steered to, not marked weights: records hold
+        no prices. A symbol that is held without a target and without an order is being held, so that its
+        last weight stands; one without a position, a target or an order is 0.
+        """
+        import pandas as pd
+
+        columns = {symbol: column for column, symbol in enumerate(self._data["symbols"])}
+        rows: list[dict[int, float]] = []
+        times: list[str] = []
+        for record in self.steps():
+            times.append(record["as_of"])
+            row: dict[int, float] = {}
+            ordered = {order["symbol"] for order in record["orders"]}
+            for symbol in record["positions"]:
+                column = columns.setdefault(symbol, len(columns))
+                if symbol not in ordered and rows:
+                    row[column] = rows[-1].get(column, 0.0)
+            for symbol, weight in record["targets"].items():
+                row[columns.setdefault(symbol, len(columns))] = weight
+            rows.append(row)
+        weights = np.zeros((len(rows), len(columns)))
+        for step, row in enumerate(rows):
+            weights[step, list(row)] = list(row.values())
+        index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="time")
+        return pd.DataFrame(weights, index=index, columns=list(columns))
+
+    @property
+    def metrics(self) -> pd.Series[float]:
+        """The figures of the run; NaN (pandas' null) where one does not exist."""
+        import pandas as pd
+
+        return pd.Series(self.summary["metrics"], dtype=float, name=self.path.name)
+
+    @cached_property
+    def positions(self) -> pd.Series[float]:
+        """Signed quantities held at the last record."""
+        import pandas as pd
+
+        last = deque(self.steps(), maxlen=1)
+        return pd.Series(last[0]["positions"] if last else {}, dtype=float, name="quantity")
+
+    def plot(self) -> Figure:
+        """The equity-and-drawdown picture as a matplotlib Figure, without pyplot."""
+        from trading.report.picture import equity_figure
+
+        return equity_figure(self._curves())
+
+    def _repr_html_(self) -> str:
+        from trading.report.html import notebook_html
+
+        return notebook_html(self.summary, self._curves())
+
+    def _curves(self) -> Curves:
+        curve = self.curve
+        return Curves(
+            title=_title(str(self.path), self.summary["mode"]),
+            times=curve.index.to_numpy(dtype="datetime64[ns]"),
+            equity_usd=curve["equity_usd"].to_numpy(dtype=float),
+            benchmark_usd=curve["benchmark_usd"].to_numpy(dtype=float),
+            exposure_frac=curve["exposure_frac"].to_numpy(dtype=float),
+            symbols=tuple(self._data["symbols"]),
+            benchmark_name=self.summary["benchmark"]["name"],
+            currency=self._data["currency"],
+            mock=self._data["mock"],
+        )
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self.summary["data"]
+        return facts
+
+    def _file(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise RunFolderError(
+                f"there is no {name} in {self.path}.", "The run folder is damaged: run it again."
+            )
+        return path

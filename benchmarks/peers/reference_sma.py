@@ -1,6 +1,6 @@
 """The reference: SMA 10/30 on one symbol after another, as a plain loop without any engine.
 
-    python reference_sma.py SAMPLE.csv
+    python reference_sma.py SAMPLE.csv|BARS.npz
 
 Prints JSON: symbol -> {final_equity_usd, fills: [{time, quantity, price}]}. It shares nothing with Athena,
 and computes its means anew at each bar, so that it can serve as an oracle for both engine and indicators.
@@ -19,6 +19,7 @@ from sma import (
     Bars,
     Traded,
     answer,
+    read_bars,
     read_sample,
 )
 
@@ -43,4 +44,6 @@ def trade(bars: Bars) -> Traded:
 
 
 if __name__ == "__main__":
-    answer({bars.symbol: trade(bars) for bars in read_sample(Path(sys.argv[1]))})
+    path = Path(sys.argv[1])
+    series = [read_bars(path)] if path.suffix == ".npz" else read_sample(path)
+    answer({bars.symbol: trade(bars) for bars in series})

@@ -22,25 +22,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import orjson
-from neo4j import (
-    AsyncDriver,
-    AsyncGraphDatabase,
-    AsyncManagedTransaction,
-    NotificationMinimumSeverity,
-)
-from neo4j.exceptions import (
-    AuthError,
-    ConfigurationError,
-    DriverError,
-    IncompleteCommit,
-    Neo4jError,
-    ServiceUnavailable,
-    SessionExpired,
-)
 
 from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
 from core.memories import (
@@ -56,6 +41,9 @@ from core.memories import (
 )
 from core.protocols import MemoryTransaction
 from memory.codec import canonical, payload, record_of, scrub
+
+if TYPE_CHECKING:
+    from neo4j import AsyncDriver, AsyncManagedTransaction
 
 ResultT = TypeVar("ResultT")
 Boundary = Callable[[str], None]
@@ -178,6 +166,8 @@ class Neo4jStore:
     async def open(self) -> None:
         if self._driver is not None:
             return
+        from neo4j import AsyncGraphDatabase, NotificationMinimumSeverity
+
         with self._guard():
             driver = AsyncGraphDatabase.driver(
                 self._uri,
@@ -250,6 +240,8 @@ class Neo4jStore:
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn the driver's failures into MemoryStoreError with a cure."""
+        from neo4j.exceptions import ConfigurationError, DriverError, Neo4jError
+
         try:
             yield
         except (Neo4jError, DriverError) as error:
@@ -333,6 +325,8 @@ class Neo4jStore:
     async def _write(
         self, branch: str, work: Callable[[_Neo4jTransaction], Awaitable[ResultT]]
     ) -> ResultT:
+        from neo4j.exceptions import IncompleteCommit
+
         lineage = await self._lineage(branch)
         attempt = uuid.uuid4().hex
         outcome: list[ResultT] = []
@@ -891,6 +885,8 @@ def _place(operation_id: str) -> tuple[str, int] | None:
 
 
 def _cure(error: Exception) -> str:
+    from neo4j.exceptions import AuthError, ServiceUnavailable, SessionExpired
+
     code = str(getattr(error, "code", "") or "")
     if isinstance(error, AuthError):
         return "Check NEO4J_USERNAME and NEO4J_PASSWORD."

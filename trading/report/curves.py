@@ -70,7 +70,7 @@ def drawn(curves: Curves, points: int = MAX_POINTS) -> DrawnCurves:
     """The curves at the rows that a picture needs; drawdowns come from the whole curve."""
     loss = -underwater(curves.equity_usd)
     benchmark_loss = -underwater(curves.benchmark_usd)
-    rows = seen_rows((curves.equity_usd, curves.benchmark_usd, loss), points)
+    rows = seen_rows((curves.equity_usd, curves.benchmark_usd, loss, curves.exposure_frac), points)
     return DrawnCurves(
         times=curves.times[rows],
         equity_usd=curves.equity_usd[rows],

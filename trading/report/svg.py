@@ -61,7 +61,7 @@ def line_chart(
     def y_of(value: float) -> float:
         return TOP + (top - measure(value)) / (top - bottom) * inner_height
 
-    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" preserveAspectRatio="none">']
+    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img">']
     for value in log_ticks(low, high) if log else ticks(low, high):
         y = y_of(value)
         parts.append(
@@ -121,7 +121,7 @@ def time_ticks(times: TimeArray, most: int = 14) -> list[tuple[float, str]]:
         count = int((last.astype(f"datetime64[{unit}]") - start).astype(int))
         if count <= most or unit == "Y":
             step = -(-count // most) or 1
-            moments = [start + np.timedelta64(index, unit) for index in range(0, count + 1, step)]
+            moments = start + np.arange(0, count + 1, step)
             return [
                 (
                     float(moment.astype("datetime64[s]").astype(np.int64)),

@@ -1,0 +1,9 @@
+# docker build -t athena . && docker run --rm athena                         the main job
+# docker run --rm athena python3 -m pytest tests/ -q                         the tests
+FROM python:3.12-slim
+
+WORKDIR /athena
+COPY . .
+RUN pip install --no-cache-dir -e '.[test,live]'
+
+CMD ["athena", "backtest"]

@@ -1,0 +1,689 @@
+"""Builds a run from a configuration: data, agents, broker, run folder, and binds them to the one path.
+
+Owns the wiring of `backtest`, `paper_trade`, `decide` and `dry_run`. Refuses to know how anything is
+decided, filled or drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from agents.execution import ExecutionAgent
+from agents.inputs import (
+    ViewsTable,
+    WeightsStrategy,
+    check_known,
+    read_holdings,
+    read_views,
+    read_weights,
+)
+from agents.risk_manager import RiskManager
+from agents.user_strategy import StrategyAgents, check_strategy, load_strategy
+from core.clock import SystemClock
+from core.config import AthenaConfig, RiskConfig, config_hash
+from core.errors import DataError, PriceMissing, UsageError
+from core.protocols import Agents, Strategy
+from core.runlog import RunFolder
+from trading.calendar import bars_per_year
+from trading.engine import Account, run_step, skip_row
+from trading.panel import MARK, Panel, as_traded_at
+from trading.paper import saved_book, stopping_on_signals, trade_rows
+from trading.result import DataFacts, Run, RunOutcome, write_outputs
+from trading.run import (
+    Progress,
+    Span,
+    benchmark_outcome,
+    booked_column,
+    cash_column,
+    cost_columns,
+    curve_times,
+    equity_column,
+    exposure_column,
+    find_span,
+    open_account,
+    replay,
+    run_benchmark,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trading.market_data import MarketDataFeed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line, or a notebook, asks of one run, beside the configuration.
+
+    `data`, `strategy` and `weights` may also be a frame, an object with `decide`, and a frame.
+    """
+
+    data: str | Path | pd.DataFrame | None = None
+    symbols: tuple[str, ...] | None = None
+    universe: Path | None = None
+    start: str | None = None
+    end: str | None = None
+    agents: str = "rules"
+    strategy: str | Strategy | None = None
+    params: tuple[tuple[str, str], ...] = ()
+    weights: Path | pd.DataFrame | None = None
+    views: Path | None = None
+    no_risk: bool = False
+    runs_dir: Path | None = None
+    seed: int | None = None
+    speed: float | None = None
+    steps: int | None = None
+    holdings: Path | None = None
+    as_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deciders:
+    """Who decides in a run, and how many bars they want first. `inputs` are files by hash."""
+
+    agents: Agents
+    risk: RiskManager | None
+    warmup: int
+    name: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
+    """The configuration with the options that are also settings laid over it."""
+    changes: dict[str, Any] = {}
+    if options.seed is not None:
+        changes["seed"] = options.seed
+    if options.runs_dir is not None:
+        changes["runs_dir"] = options.runs_dir
+    return config.model_copy(update=changes) if changes else config
+
+
+def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
+    from trading.market_data import load_panel
+
+    return load_panel(
+        options.data,
+        config=config.data,
+        symbols=options.symbols,
+        universe=options.universe,
+        end=options.end,
+        seed=config.seed,
+        data_dir=Path(config.data_dir),
+    )
+
+
+def build_deciders(
+    config: AthenaConfig, options: RunOptions, panel: Panel, *, streaming: bool = False
+) -> Deciders:
+    """Who decides: the five agents, or a user's strategy or weights in the place of two of them.
+
+    `streaming` computes indicators bar by bar from the growing history instead of from the panel; the
+    values are the same to the last bit.
+    Raises: UsageError when options contradict each other.
+    """
+    chosen = [
+        name
+        for name, value in (("--strategy", options.strategy), ("--weights", options.weights))
+        if value is not None
+    ]
+    if len(chosen) > 1:
+        raise UsageError("--strategy and --weights both decide.", "Give one of them.")
+    if chosen and options.views is not None:
+        raise UsageError(
+            f"--views feeds the agents, and {chosen[0]} decides in their place.",
+            "Give one of them.",
+        )
+    if options.params and not isinstance(options.strategy, str):
+        raise UsageError("--param needs --strategy.", "Name the strategy they are for.")
+    allow_short = config.trading.allow_short
+    inputs: dict[str, str] = {}
+    if options.universe is not None:
+        inputs["universe"] = _sha256(options.universe)
+    strategy: Strategy | None = None
+    warmup, name = config.trading.warmup_bars, "agents"
+    if isinstance(options.weights, WeightsStrategy):
+        strategy, warmup, name = options.weights, 0, "weights"
+    elif options.weights is not None:
+        strategy = weights = read_weights(options.weights)
+        check_known(weights.symbols, panel.symbols, "--weights")
+        warmup, name = 0, "weights"
+        if isinstance(options.weights, Path):
+            inputs["weights"] = _sha256(options.weights)
+    elif options.strategy is not None:
+        if isinstance(options.strategy, str):
+            strategy = load_strategy(options.strategy, options.params)
+            inputs["strategy"] = _sha256(Path(options.strategy.rpartition(":")[0]))
+        else:
+            strategy = check_strategy(options.strategy)
+        warmup, name = int(getattr(strategy, "warmup", 0)), type(strategy).__name__
+    execution = ExecutionAgent(config.agents.execution)
+    if strategy is not None:
+        risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
+        agents: Agents = StrategyAgents(strategy, execution, risk, allow_short=allow_short)
+        return Deciders(agents, risk, warmup, name, inputs)
+
+    from agents.coordinator import Coordinator
+    from agents.indicators import PanelIndicators, StreamIndicators
+    from agents.market_analyst import MarketAnalyst
+    from agents.strategy import StrategyAgent
+
+    views: ViewsTable | None = None
+    if options.views is not None:
+        views = read_views(options.views)
+        check_known(views.symbols, panel.symbols, "--views")
+        inputs["views"] = _sha256(options.views)
+    limits = _no_limits() if options.no_risk else config.agents.risk
+    risk = RiskManager(limits, allow_short)
+    indicators = (
+        StreamIndicators(config.agents) if streaming else PanelIndicators(panel, config.agents)
+    )
+    coordinator = Coordinator(
+        indicators=indicators,
+        analyst=MarketAnalyst(config.agents.analyst, external_views=views),
+        strategy=StrategyAgent(config.agents.strategy, allow_short=allow_short),
+        risk=risk,
+        execution=execution,
+    )
+    return Deciders(coordinator, risk, warmup, name, inputs)
+
+
+def _no_limits() -> RiskConfig:
+    off = {
+        name: None
+        for name, info in RiskConfig.model_fields.items()
+        if type(None) in getattr(info.annotation, "__args__", ())
+    }
+    return RiskConfig(**off)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What the manifest says about the inputs, hashes among it."""
+    return {
+        "name": panel.name,
+        "mock": panel.mock,
+        "sha256": panel.sha256,
+        "symbols": list(panel.symbols),
+        "interval": panel.interval,
+        "calendar": panel.calendar,
+        "currency": panel.currency,
+        "rows": panel.rows,
+        "first": panel.as_of[0],
+        "last": panel.as_of[-1],
+        "notes": list(panel.notes),
+        "inputs": dict(inputs),
+    }
+
+
+def outcome_of(
+    account: Account,
+    benchmark: Account,
+    *,
+    config: AthenaConfig,
+    mode: str,
+    run_dir: Path,
+    decided_by: str,
+    seconds: float,
+    interrupted: bool,
+) -> RunOutcome:
+    """What a run knows at its end; both accounts must have gone over the same rows."""
+    panel, curve = account.tape.panel, account.curve
+    times = curve_times(panel, curve)
+    steps = len(curve.equity_usd)
+    last = curve.first_row + steps - 1
+    return RunOutcome(
+        run_dir=str(run_dir),
+        mode=mode,
+        data=DataFacts(
+            name=panel.name,
+            mock=panel.mock,
+            symbols=account.tape.symbols,
+            start=panel.as_of[curve.first_row] if steps else None,
+            end=panel.as_of[last] if steps else None,
+            steps=steps,
+            currency=panel.currency,
+            interval=panel.interval,
+            has_volume=panel.has_volume,
+            sha256=panel.sha256,
+            notes=panel.notes,
+        ),
+        seed=config.seed,
+        config_hash=config_hash(config),
+        bars_per_year=bars_per_year(panel.calendar, panel.interval),
+        initial_cash_usd=config.trading.initial_cash_usd,
+        times=times,
+        equity_usd=equity_column(curve),
+        cash_usd=cash_column(curve),
+        exposure_frac=exposure_column(curve),
+        traded_usd=booked_column(curve, "traded_usd"),
+        costs=cost_columns(curve),
+        benchmark=benchmark_outcome(benchmark),
+        round_trips=account.portfolio.trips,
+        orders=account.broker.orders,
+        fills=account.broker.fills,
+        seconds=seconds,
+        decided_by=decided_by,
+        status="interrupted" if interrupted else "finished",
+        reason_counts=account.bound,
+        command=shlex.join(["athena", *sys.argv[1:]])
+        if sys.argv[0].endswith(("athena", "main.py"))
+        else "",
+    )
+
+
+def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
+    """A backtest, its run folder written. Ctrl-C leaves the folder complete for the steps taken.
+
+    Raises: DataError, UsageError, StrategyError, LookAhead, RunFolderError, StorageError;
+    KeyboardInterrupt after the steps taken were saved.
+    """
+    config = resolve(config, options)
+    began = time.monotonic()
+    panel = load_data(config, options)
+    deciders = build_deciders(config, options, panel)
+    span = find_span(panel, deciders.warmup, options.start)
+    with RunFolder.create(
+        Path(config.runs_dir),
+        mode="backtest",
+        config=config,
+        seed=config.seed,
+        data=data_manifest(panel, deciders.inputs),
+    ) as folder:
+        account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
+
+        async def go() -> bool:
+            """True when it was cut short."""
+            try:
+                await replay(account, span, progress)
+            except asyncio.CancelledError:
+                return True
+            return False
+
+        interrupted = run_sync(go())
+        folder.steps.flush()
+        _finish(
+            folder,
+            account,
+            config,
+            mode="backtest",
+            decided_by=deciders.name,
+            began=began,
+            interrupted=interrupted,
+        )
+    if interrupted:
+        raise KeyboardInterrupt(f"{account.step} steps are saved in {folder.path}")
+    return Run(folder.path)
+
+
+def _finish(
+    folder: RunFolder,
+    account: Account,
+    config: AthenaConfig,
+    *,
+    mode: str,
+    decided_by: str,
+    began: float,
+    interrupted: bool,
+) -> None:
+    """Write everything that follows from the steps taken."""
+    panel, curve = account.tape.panel, account.curve
+    if not account.step:
+        folder.finish(None, "interrupted" if interrupted else "done")
+        return
+    span = Span(curve.first_row, curve.first_row + account.step - 1)
+    benchmark = run_sync(run_benchmark(panel, config.trading, span))
+    outcome = outcome_of(
+        account,
+        benchmark,
+        config=config,
+        mode=mode,
+        run_dir=folder.path,
+        decided_by=decided_by,
+        seconds=time.monotonic() - began,
+        interrupted=interrupted,
+    )
+    write_outputs(folder.path, outcome)
+    folder.finish(None, "interrupted" if interrupted else "done")
+
+
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also from inside a running event loop (a notebook), then in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            answers.append(asyncio.run(work))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller below
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="athena-run")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return answers[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecideReport:
+    """What would be done now for a book. Nothing is placed."""
+
+    as_of: str
+    equity_usd: float
+    cash_usd: float
+    orders: Sequence[Mapping[str, Any]]
+    targets: Mapping[str, float]
+    views: Sequence[Mapping[str, Any]]
+    limits: Sequence[Mapping[str, Any]]
+    positions: Mapping[str, float]
+    data: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of `athena decide`."""
+        return {
+            "as_of": self.as_of,
+            "equity_usd": self.equity_usd,
+            "cash_usd": self.cash_usd,
+            "orders": list(self.orders),
+            "targets": dict(self.targets),
+            "views": list(self.views),
+            "limits": list(self.limits),
+            "positions": dict(self.positions),
+            "data": dict(self.data),
+        }
+
+
+def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
+    """One decision at the last bar (or at `--as-of`) for the user's own book.
+
+    Prices are scaled so that the last bar is as traded: quantities are real shares, limits real prices.
+
+    Raises: DataError for a moment before the first decision; PriceMissing for a holding without a price.
+    """
+    config = resolve(config, options)
+    panel = load_data(config, options)
+    row = _row_as_of(panel, options.as_of)
+    panel = as_traded_at(panel, row)
+    deciders = build_deciders(config, options, panel)
+    span = find_span(panel, deciders.warmup)
+    if row < span.first:
+        raise DataError(
+            f"At {panel.as_of[row]} {row + 1} bars are known, and the first decision needs "
+            f"{span.first + 1}.",
+            "Give more history, or lower trading.warmup_bars.",
+        )
+    records: list[bytes] = []
+    account = open_account(panel, deciders.agents, config.trading, records.append)
+    for earlier in range(row):
+        skip_row(account, earlier)
+    if options.holdings is not None:
+        cash, holdings = read_holdings(options.holdings)
+        _seed(account, row, cash, holdings)
+    record = run_sync(run_step(account, row))
+    assert record is not None
+    return DecideReport(
+        as_of=record["as_of"],
+        equity_usd=record["equity_usd"],
+        cash_usd=record["cash_usd"],
+        orders=[_plain(order) for order in record["orders"]],
+        targets=record["targets"],
+        views=_view_rows(record["views"]),
+        limits=[_plain(verdict) for verdict in record["verdict"]],
+        positions=record["positions"],
+        data={"name": panel.name, "mock": panel.mock, "notes": list(panel.notes)},
+    )
+
+
+def _row_as_of(panel: Panel, as_of: str | None) -> int:
+    """The last row known at a moment; a bare date means through that day."""
+    if as_of is None:
+        return panel.rows - 1
+    try:
+        moment = np.datetime64(as_of.removesuffix("Z").removesuffix("+00:00"), "ns")
+    except ValueError:
+        raise DataError(
+            f"--as-of {as_of} is no moment.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
+        ) from None
+    if len(as_of) <= len("YYYY-MM-DD"):
+        moment += np.timedelta64(1, "D")
+    row = int(np.searchsorted(panel.times, moment, side="right")) - 1
+    if row < 0:
+        raise DataError(
+            f"--as-of {as_of} lies before the first bar ({panel.as_of[0]}).",
+            "Choose a later moment.",
+        )
+    return row
+
+
+def _seed(account: Account, row: int, cash: float, holdings: Mapping[str, float]) -> None:
+    panel, portfolio = account.tape.panel, account.portfolio
+    visible = panel.visible(row)
+    known = panel.symbols[:visible]
+    missing = [symbol for symbol in holdings if symbol not in known]
+    if missing:
+        raise PriceMissing(
+            f"--holdings has {', '.join(missing)}, without a price up to {panel.as_of[row]}.",
+            f"The data have {', '.join(known[:10])}{' ...' if visible > 10 else ''}.",
+        )
+    portfolio.initial_usd = portfolio.cash_usd = cash
+    for symbol, quantity in holdings.items():
+        place = panel.symbols.index(symbol)
+        portfolio.seed(place, quantity, float(panel.stack[MARK, row, place]))
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _view_rows(views: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "agent": agent,
+            "symbol": symbol,
+            "expected_return_frac": float(expected),
+            "confidence": float(confidence),
+        }
+        for agent, columns in views.items()
+        for symbol, expected, confidence in zip(
+            columns["symbols"],
+            columns["expected_return_frac"],
+            columns["confidence_frac"],
+            strict=True,
+        )
+    ]
+
+
+def open_feed(config: AthenaConfig, options: RunOptions) -> tuple[MarketDataFeed, bool]:
+    """The feed of a paper run, at its first row, and whether it goes on without end (mock)."""
+    from trading.market_data import MarketDataFeed, MarketDataMode
+
+    if options.data == "mock":
+        if options.universe is not None:
+            raise UsageError("--universe does not go with endless mock data.", "Use --symbols.")
+        feed = MarketDataFeed(
+            MarketDataMode.MOCK,
+            symbols=options.symbols,
+            config=config.data,
+            seed=config.seed,
+            history_bars=0,
+        )
+        feed.extend(config.data.mock_bars)
+        return feed, True
+    panel = load_data(config, options)
+    return MarketDataFeed(
+        MarketDataMode.FILE, data=panel, config=config.data, history_bars=0
+    ), False
+
+
+def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
+    """Trade a feed without money until it ends, `--steps` are done, or SIGINT or SIGTERM come.
+
+    A stop by signal is a normal end: the book (`book.json`) and all figures are saved.
+    Raises: as `backtest`, without KeyboardInterrupt.
+    """
+    config = resolve(config, options)
+    began = time.monotonic()
+    feed, endless = open_feed(config, options)
+    panel = feed.panel
+    deciders = build_deciders(config, options, panel, streaming=True)
+    first = max(deciders.warmup, 1) - 1
+    if not endless:
+        first = find_span(panel, deciders.warmup).first
+    speed = options.speed
+    pause = config.trading.poll_seconds if speed is None else (1.0 / speed if speed else 0.0)
+    with RunFolder.create(
+        Path(config.runs_dir),
+        mode="paper-trade",
+        config=config,
+        seed=config.seed,
+        data=data_manifest(panel, deciders.inputs),
+    ) as folder:
+        account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
+
+        async def go() -> None:
+            stop = asyncio.Event()
+            with stopping_on_signals(stop):
+                await trade_rows(
+                    account,
+                    feed,
+                    first=first,
+                    steps=options.steps,
+                    pause_seconds=pause,
+                    clock=SystemClock(stop),
+                    stop=stop,
+                    flush=folder.steps.flush,
+                    progress=progress,
+                )
+
+        run_sync(go())
+        risk_state = None if deciders.risk is None else deciders.risk.state_dict()
+        folder.write_json("book.json", saved_book(account, risk_state))
+        _finish(
+            folder,
+            account,
+            config,
+            mode="paper-trade",
+            decided_by=deciders.name,
+            began=began,
+            interrupted=False,
+        )
+    return Run(folder.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One line of the dry run: what a part of the system is."""
+
+    name: str
+    state: Literal["real", "mock", "off"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunReport:
+    """What stands where; `faults` are reasons for failing."""
+
+    parts: tuple[Part, ...]
+    faults: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of `athena dry-run`."""
+        return {
+            "ok": not self.faults,
+            "parts": [_plain(part) for part in self.parts],
+            "faults": list(self.faults),
+            "sends_orders": False,
+            "notes": [
+                "No orders are sent. To trade without money, bar by bar: athena paper-trade."
+            ],
+        }
+
+
+def dry_run(config: AthenaConfig) -> DryRunReport:
+    """Build everything, run one cycle (decide, then fill at the next bar) on the shipped sample.
+
+    Raises: whatever a part raises while it is built; nothing is hidden.
+    """
+    options = RunOptions()
+    panel = load_data(config, options)
+    deciders = build_deciders(config, options, panel)
+    span = find_span(panel, deciders.warmup)
+    records: list[bytes] = []
+    account = open_account(panel, deciders.agents, config.trading, records.append)
+    last = min(span.first + 1, span.last)
+    run_sync(replay(account, Span(span.first, last)))
+    names = ("market analyst", "strategy", "risk manager", "execution", "coordinator")
+    sent, filled = account.broker.orders, account.broker.fills
+    parts = [
+        Part("configuration", "real", f"hash {config_hash(config)[:12]}, seed {config.seed}"),
+        Part(
+            "data", "mock" if panel.mock else "real", f"{panel.name}, {len(panel.symbols)} symbols"
+        ),
+        Part("calendar", "real", f"{panel.calendar}, {panel.interval} bars"),
+        *(Part(f"agent: {name}", "real", "rules") for name in names),
+        Part(
+            "broker",
+            "mock",
+            f"simulated; one cycle decided at {panel.as_of[span.first]} made {sent} orders "
+            f"and {filled} fills in memory",
+        ),
+        Part("live feed", "off", "not built yet"),
+        Part("model", "off", "not built yet"),
+        Part("memory", "off", "not built yet"),
+        Part("learning", "off", "not built yet"),
+    ]
+    return DryRunReport(tuple(parts), tuple(taken_names()))
+
+
+OUR_NAMES = (
+    "agents",
+    "athena",
+    "core",
+    "main",
+    "memory",
+    "models",
+    "trading",
+    "training",
+    "configs",
+)
+OUR_DISTRIBUTION = "athena-trading-agent"
+
+
+def taken_names() -> list[str]:
+    """Which of our top-level names another installed distribution also brings, as sentences."""
+    from importlib.metadata import packages_distributions
+
+    owners = packages_distributions()
+    found = []
+    for name in OUR_NAMES:
+        others = sorted({d for d in owners.get(name, []) if d.lower() != OUR_DISTRIBUTION})
+        if others:
+            found.append(
+                f"The name `{name}` is also a package of {', '.join(others)}: install Athena in an "
+                "environment of its own."
+            )
+    return found

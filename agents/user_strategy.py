@@ -1,0 +1,365 @@
+"""A user's strategy in the place of the analyst and the strategy agent; risk and execution stay ours.
+
+Owns loading the class, checking what it returns, and turning its faults into messages that name the file
+and the line. The call into the strategy is one of the three borders where every exception is caught.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from agents.execution import SAME_WEIGHT, ExecutionAgent
+from agents.risk_manager import RiskManager
+from core.errors import AthenaError, LookAhead, StrategyError, UsageError
+from core.protocols import History, State, Strategy
+from core.types import Decision, Target, Verdict
+from trading.engine import NO_DECISION
+
+FloatArray = npt.NDArray[np.float64]
+WEIGHT_DIGITS = 8
+_OUR_ROOT = Path(__file__).resolve().parent.parent
+_OURS = tuple(
+    str(_OUR_ROOT / name) for name in ("agents", "core", "trading", "main.py", "athena.py")
+)
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_PAST_THE_END = re.compile(r"index (-?\d+) is out of bounds for axis 0 with size (\d+)")
+
+
+def load_strategy(spec: str, params: Sequence[tuple[str, str]] = ()) -> Strategy:
+    """The strategy that `FILE.py:Class` names, made with the keyword arguments of `--param k=v`.
+
+    Values are read as YAML scalars (`10`, `0.5`, `true`, `[1, 2]`, text).
+    Raises: UsageError for a wrong spec; StrategyError, with file and line, for a fault in the file.
+    """
+    path_text, colon, name = spec.rpartition(":")
+    path = Path(path_text)
+    if not colon or not name.isidentifier() or path.suffix != ".py":
+        raise UsageError(
+            f"--strategy {spec} does not name a class.", "Write it as FILE.py:ClassName."
+        )
+    if not path.is_file():
+        raise UsageError(f"--strategy {spec}: there is no file {path}.", "Check the path.")
+    module = _load_module(path)
+    found = getattr(module, name, None)
+    if not inspect.isclass(found):
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and hasattr(value, "decide")
+        ]
+        raise StrategyError(
+            f"{path} has no class {name}.",
+            f"Classes with `decide` there: {', '.join(classes) or 'none'}.",
+        )
+    try:
+        made = found(**{key: yaml.safe_load(value) for key, value in params})
+    except Exception as error:
+        raise _strategy_error(error, f"{name}(...)") from error
+    return check_strategy(made)
+
+
+def check_strategy(strategy: object) -> Strategy:
+    """The same object, once it is known to have `decide(history, state)` and a sensible `warmup`."""
+    name = type(strategy).__name__
+    decide = getattr(strategy, "decide", None)
+    if not callable(decide):
+        raise StrategyError(
+            f"{name} has no method `decide(self, history, state)`.",
+            "It returns target weights by symbol; docs/strategies.md has three examples.",
+        )
+    if inspect.iscoroutinefunction(decide):
+        raise StrategyError(f"{name}.decide is async.", "Write it as a plain method.")
+    try:
+        inspect.signature(decide).bind(None, None)
+    except TypeError as error:
+        raise StrategyError(
+            f"{name}.decide does not take (history, state): {error}.",
+            f"It stands in {_definition(decide)}.",
+        ) from None
+    warmup = getattr(strategy, "warmup", 0)
+    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
+        raise StrategyError(
+            f"{name}.warmup is {warmup!r}.", "Give the number of bars it wants, 0 or more."
+        )
+    return strategy  # type: ignore[return-value]
+
+
+def _load_module(path: Path) -> ModuleType:
+    name = f"athena_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be loaded as Python.", "Give a .py file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise StrategyError(
+            f"{error.filename}, line {error.lineno}: {error.msg}.", "Mend that line."
+        ) from error
+    except Exception as error:
+        raise _strategy_error(error, f"importing {path.name}") from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _definition(function: Any) -> str:
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return f"{code.co_filename}, line {code.co_firstlineno}" if code else "compiled code"
+
+
+def _place(error: BaseException) -> str:
+    """`file, line N` of the user's own innermost line in a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith(_OURS) and not frame.filename.startswith(_LIBRARIES)
+    ]
+    if not own:
+        return "unknown line"
+    frame = own[-1]
+    code = f": `{frame.line}`" if frame.line else ""
+    return f"{frame.filename}, line {frame.lineno}{code}"
+
+
+def _strategy_error(error: Exception, doing: str) -> StrategyError:
+    return StrategyError(
+        f"{_place(error)}: {doing} raised {type(error).__name__}: {error}.",
+        "Mend that line; -v shows the whole traceback.",
+    )
+
+
+class StrategyAgents:
+    """`core.protocols.Agents` over a user's strategy.
+
+    What it returns is checked, then barred symbols and shorts that the account does not allow are cut
+    (always), then the risk manager speaks (unless switched off), then execution makes orders of it.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        execution: ExecutionAgent,
+        risk: RiskManager | None,
+        *,
+        allow_short: bool,
+    ) -> None:
+        self.strategy = strategy
+        self._execution = execution
+        self.risk = risk
+        self._allow_short = allow_short
+        self._name = type(strategy).__name__
+        self._last: tuple[float, Decision] | None = None
+
+    async def decide(self, history: History, state: State) -> Decision:
+        """One decision. Raises: StrategyError, LookAhead (both with file and line)."""
+        try:
+            answer = self.strategy.decide(history, state)
+        except LookAhead as error:
+            raise LookAhead(f"{_place(error)}: {error.message}", error.cure) from error
+        except AthenaError:
+            raise
+        except IndexError as error:
+            raise self._index_error(error, history) from error
+        except Exception as error:
+            raise _strategy_error(error, f"{self._name}.decide") from error
+        symbols = history.symbols
+        if len(symbols) == 1:
+            return self._decide_one(answer, symbols[0], history, state)
+        return self._decide_many(answer, symbols, history, state)
+
+    def _index_error(self, error: IndexError, history: History) -> AthenaError:
+        """An index just behind the visible rows is a look into the future; any other is a plain fault."""
+        match = _PAST_THE_END.search(str(error))
+        if match is None or int(match[2]) != len(history) or int(match[1]) < 0:
+            return _strategy_error(error, f"{self._name}.decide")
+        return LookAhead(
+            f"{_place(error)}: row {match[1]} was asked for, and {match[2]} rows are known at "
+            f"{history.as_of:%Y-%m-%dT%H:%M:%SZ} (the last is row {int(match[2]) - 1}).",
+            "Decide on what has happened: `history.close[-1]` is the present close.",
+        )
+
+    def _target(self, symbol: str, value: object) -> Target:
+        if isinstance(value, Target):
+            target = value
+        elif isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+            value, bool
+        ):
+            target = Target(float(value))
+        else:
+            raise self._nonsense(
+                f"the weight of {symbol} is {value!r}.", "Give a number, a Target or None (hold)."
+            )
+        prices = (target.limit_price, target.stop_price)
+        if not np.isfinite(target.weight):
+            raise self._nonsense(
+                f"the weight of {symbol} is {target.weight}.",
+                "Leave the symbol out (0) or give None (hold) while there is nothing to say.",
+            )
+        if any(price is not None and not (np.isfinite(price) and price > 0.0) for price in prices):
+            raise self._nonsense(
+                f"{symbol} has the limit {prices[0]} and the stop {prices[1]}.",
+                "Prices are positive numbers, or None.",
+            )
+        if target.tif not in ("day", "gtc"):
+            raise self._nonsense(f"{symbol} has tif {target.tif!r}.", "It is 'day' or 'gtc'.")
+        return target
+
+    def _nonsense(self, found: str, cure: str) -> StrategyError:
+        place = _definition(self.strategy.decide)
+        return StrategyError(f"{place}: in what {self._name}.decide returned, {found}", cure)
+
+    def _check_mapping(self, answer: object, symbols: tuple[str, ...]) -> Mapping[str, object]:
+        if hasattr(answer, "to_dict") and not isinstance(answer, Mapping):
+            answer = answer.to_dict()
+        if not isinstance(answer, Mapping):
+            raise self._nonsense(
+                f"there is {answer!r}, a {type(answer).__name__}.",
+                "Return weights by symbol, {'AAPL': 0.5}, or None to hold everything.",
+            )
+        unknown = [name for name in answer if name not in symbols]
+        if unknown:
+            raise self._nonsense(
+                f"there is the symbol {unknown[0]!r}, which is not listed at this bar.",
+                f"`history.symbols` has {', '.join(symbols[:8])}"
+                f"{' ...' if len(symbols) > 8 else ''}.",
+            )
+        return answer
+
+    def _decide_one(self, answer: object, symbol: str, history: History, state: State) -> Decision:
+        """The scalar path of a one-symbol panel: the same rules, without arrays."""
+        special: Target | None = None
+        if answer is None:
+            weight = math.nan
+        elif type(answer) is dict and len(answer) == 1 and type(answer.get(symbol)) is float:
+            weight = round(answer[symbol], WEIGHT_DIGITS)
+            if weight - weight != 0.0:
+                self._target(symbol, weight)
+            last = self._last
+            if (
+                last is not None
+                and self.risk is None
+                and weight == last[0]
+                and abs(weight - state.weight(0)) <= SAME_WEIGHT
+            ):
+                # Most steps change nothing: the same weight, marked as wanted, is the same decision.
+                return last[1]
+        else:
+            value = self._check_mapping(answer, (symbol,)).get(symbol, 0.0)
+            if value is None:
+                weight = math.nan
+            else:
+                special = self._target(symbol, value)
+                weight = round(special.weight, WEIGHT_DIGITS)
+                if _is_plain(special):
+                    special = None
+        wanted = weight
+        verdicts: tuple[Verdict, ...] = ()
+        if weight < 0.0 and not self._allow_short:
+            verdicts = (Verdict(symbol, weight, 0.0, ("short_not_allowed",)),)
+            weight = 0.0
+        if weight != 0.0 and history.barred is not None:
+            verdicts = (Verdict(symbol, weight, 0.0, ("left_universe",)),)
+            weight = 0.0
+        if self.risk is not None:
+            weight, changed = self.risk.review_one(weight, history, state)
+            verdicts += changed
+        intents, ended = self._execution.orders_one(weight, history, state, special)
+        if not intents and not verdicts and special is None:
+            decision = Decision(targets=_kept(symbol, weight), cancel_columns=ended)
+            self._last = (wanted, decision)
+            return decision
+        return Decision(
+            targets=_kept(symbol, weight), verdict=verdicts, intents=intents, cancel_columns=ended
+        )
+
+    def _decide_many(
+        self, answer: object, symbols: tuple[str, ...], history: History, state: State
+    ) -> Decision:
+        count = len(symbols)
+        special: dict[int, Target] = {}
+        if answer is None:
+            if self.risk is None:
+                return NO_DECISION
+            wanted = np.full(count, np.nan)
+        else:
+            wanted = np.zeros(count)
+            columns = {symbol: column for column, symbol in enumerate(symbols)}
+            for symbol, value in self._check_mapping(answer, symbols).items():
+                column = columns[symbol]
+                if value is None:
+                    wanted[column] = np.nan
+                    continue
+                target = self._target(symbol, value)
+                wanted[column] = round(target.weight, WEIGHT_DIGITS)
+                if not _is_plain(target):
+                    special[column] = target
+        verdicts: tuple[Verdict, ...] = ()
+        barred = history.barred
+        if barred is not None:
+            wanted, verdicts = _cut(wanted, barred & (wanted != 0.0), symbols, "left_universe")
+        if not self._allow_short and np.any(wanted < 0.0):
+            wanted, more = _cut(wanted, wanted < 0.0, symbols, "short_not_allowed")
+            verdicts += more
+        accepted = wanted
+        if self.risk is not None:
+            accepted, more = self.risk.review(wanted, history, state)
+            verdicts += more
+        intents, ended = self._execution.orders(accepted, history, state, special)
+        kept = np.flatnonzero(~np.isnan(accepted) & (accepted != 0.0))
+        return Decision(
+            targets=dict(
+                zip([symbols[c] for c in kept.tolist()], accepted[kept].tolist(), strict=True)
+            ),
+            verdict=verdicts,
+            intents=intents,
+            cancel_columns=ended,
+        )
+
+
+def _is_plain(target: Target) -> bool:
+    """True for a target that is a weight and nothing else."""
+    return (
+        target.limit_price is None
+        and target.stop_price is None
+        and target.tag is None
+        and target.tif == "day"
+    )
+
+
+def _kept(symbol: str, weight: float) -> dict[str, float]:
+    """The accepted weight as a record has it: nothing for 0 and for a hold."""
+    return {} if weight == 0.0 or math.isnan(weight) else {symbol: weight}
+
+
+def _cut(
+    wanted: FloatArray, mask: npt.NDArray[np.bool_], symbols: tuple[str, ...], reason: str
+) -> tuple[FloatArray, tuple[Verdict, ...]]:
+    """The weights with those of a mask set to 0, and a verdict for each that was asked for."""
+    columns = np.flatnonzero(mask).tolist()
+    verdicts = tuple(
+        Verdict(symbols[c], float(wanted[c]), 0.0, (reason,))
+        for c in columns
+        if wanted[c] == wanted[c]
+    )
+    return np.where(mask, 0.0, wanted), verdicts

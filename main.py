@@ -1,0 +1,442 @@
+"""The command line: parse, read the config, one call, render.
+
+Every command imports what it calls when it runs, so that `athena --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from core.commandline import (
+    HELP_NAMES,
+    Common,
+    Decorated,
+    RootGroup,
+    console,
+    emit_json,
+    not_built_option,
+    progress,
+    show,
+)
+from core.errors import DataError
+from core.version import VERSION
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FILE = click.Path(path_type=Path)
+DATE = click.DateTime(["%Y-%m-%d"])
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        if ctx.ensure_object(Common).json:
+            emit_json({"version": VERSION})
+        else:
+            click.echo(f"athena {VERSION}")
+        ctx.exit()
+
+
+def _symbols(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    if not names:
+        raise click.BadParameter("it names no symbol; give for example AAPL,MSFT.", ctx, param)
+    return names
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    pairs = tuple(tuple(text.split("=", 1)) for text in value)
+    for pair, text in zip(pairs, value, strict=True):
+        if len(pair) != 2 or not pair[0]:
+            raise click.BadParameter(f"{text!r} is not of the form name=value.", ctx, param)
+    return pairs
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of bars per second.", ctx, param)
+    return value
+
+
+def _built_agents(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "full":
+        raise click.UsageError("--agents full is not built yet; rules is what there is.", ctx)
+    return value
+
+
+def run_options(command: Decorated) -> Decorated:
+    """The options that backtest, paper-trade and decide share."""
+    options: list[Callable[[Decorated], Decorated]] = [
+        click.option(
+            "--data",
+            metavar="FILE|DIR|mock",
+            help="Bars to trade: a file or folder that `athena data check` accepts, or the "
+            "seeded mock walks. [default: the shipped sample]",
+        ),
+        click.option("--symbols", metavar="A,B", callback=_symbols, help="Only these symbols."),
+        click.option(
+            "--universe",
+            type=FILE,
+            metavar="FILE",
+            help="Membership by date: columns symbol and optional from, to.",
+        ),
+        click.option(
+            "--agents",
+            type=click.Choice(["rules", "full"]),
+            default="rules",
+            show_default=True,
+            callback=_built_agents,
+            help="Which agents decide.",
+        ),
+        click.option("--strategy", metavar="FILE.py:Class", help="Your own strategy decides."),
+        click.option(
+            "--param",
+            "params",
+            multiple=True,
+            metavar="K=V",
+            callback=_pairs,
+            help="An argument for the strategy's constructor; repeatable.",
+        ),
+        click.option(
+            "--weights",
+            type=FILE,
+            metavar="FILE",
+            help="Target weights decide: columns time, symbol, weight.",
+        ),
+        click.option(
+            "--views",
+            type=FILE,
+            metavar="FILE",
+            help="Views for the agents: columns time, symbol, expected_return_frac, confidence.",
+        ),
+        not_built_option("--news", metavar="FILE"),
+        not_built_option("--memory", metavar="SNAPSHOT"),
+        click.option("--no-risk", is_flag=True, help="Without the risk manager."),
+        runs_dir_option,
+        click.option(
+            "--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]"
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def runs_dir_option(command: Decorated) -> Decorated:
+    """`--runs-dir`, a layer of the configuration of its own."""
+    return click.option(
+        "--runs-dir", type=FILE, metavar="DIR", help="Where run folders are. [default: runs_dir]"
+    )(command)
+
+
+@click.group(
+    cls=RootGroup,
+    modes=("backtest", "paper-trade", "dry-run"),
+    not_built=("why", "ablate", "memory", "model", "train"),
+    context_settings=HELP_NAMES,
+)
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+@click.option(
+    "--mode",
+    metavar="backtest|paper-trade|dry-run",
+    expose_value=False,
+    help="Run the command of that name.",
+)
+def cli() -> None:
+    """Athena: five agents trade, and every result can be checked.
+
+    Global options work before and after the command's name.
+    """
+
+
+@cli.command()
+@run_options
+@click.option("--start", metavar="DATE", help="First day that counts; bars before are history.")
+@click.option("--end", metavar="DATE", help="Last day, inclusive.")
+@click.pass_obj
+def backtest(common: Common, /, **options: Any) -> None:
+    """Trade the past, and say what came of it."""
+    config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
+    from agents import assemble
+    from trading.report.terminal import render_backtest
+
+    with progress("backtest") as advance:
+        run = assemble.backtest(config, _run_options(options), advance)
+    show(common, run.to_dict(), render_backtest)
+
+
+@cli.command("paper-trade")
+@run_options
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.0),
+    callback=_finite,
+    metavar="S",
+    help="Bars per second, 0 unlimited. [default: one bar each trading.poll_seconds]",
+)
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Stop after N steps.")
+@click.pass_obj
+def paper_trade(common: Common, /, **options: Any) -> None:
+    """Trade a feed without money.
+
+    Ctrl-C stops it with its book saved."""
+    config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
+    from agents import assemble
+    from trading.report.terminal import render_backtest
+
+    with progress("paper-trade") as advance:
+        run = assemble.paper_trade(config, _run_options(options), advance)
+    show(common, run.to_dict(), render_backtest)
+
+
+@cli.command()
+@run_options
+@click.option(
+    "--holdings",
+    type=FILE,
+    metavar="FILE",
+    help="Your book: lines symbol,quantity and one CASH line. [default: all cash]",
+)
+@click.option("--as-of", metavar="T", help="The moment to decide at. [default: the last bar]")
+@click.pass_obj
+def decide(common: Common, /, **options: Any) -> None:
+    """Orders for your own book; places nothing.
+
+    What it would order now, and why."""
+    config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
+    from agents import assemble
+    from trading.report.terminal import render_decide
+
+    show(common, assemble.decide(config, _run_options(options)).to_dict(), render_decide)
+
+
+def _run_options(options: dict[str, Any]) -> Any:
+    from agents.assemble import RunOptions
+
+    absent = ("start", "end", "speed", "steps", "holdings", "as_of")
+    return RunOptions(**{**dict.fromkeys(absent), **options})
+
+
+@cli.command("dry-run")
+@click.pass_obj
+@click.pass_context
+def dry_run(ctx: click.Context, common: Common) -> None:
+    """Build everything, run one cycle, send nothing.
+
+    The cycle runs on fixed data; then it says what is real, what is mock and what is off."""
+    config = common.config()
+    from agents import assemble
+    from trading.report.terminal import render_dry_run
+
+    report = assemble.dry_run(config).to_dict()
+    show(common, report, render_dry_run)
+    ctx.exit(0 if report["ok"] else 1)
+
+
+# --- runs
+
+
+@cli.group(context_settings=HELP_NAMES)
+def runs() -> None:
+    """Earlier runs."""
+
+
+@runs.command("list")
+@runs_dir_option
+@click.pass_obj
+def runs_list(common: Common, runs_dir: Path | None) -> None:
+    """All runs, oldest first."""
+    config = common.config(runs_dir=runs_dir)
+    from core.runlog import list_runs
+    from trading.report.terminal import render_runs
+
+    rows = [asdict(entry) for entry in list_runs(config.runs_dir)]
+    show(common, {"runs": rows}, lambda listing, console: render_runs(listing["runs"], console))
+
+
+@runs.command("show")
+@click.argument("run")
+@click.option("--trades", is_flag=True, help="Also every closed round trip.")
+@not_built_option("--forecasts", is_flag=True)
+@runs_dir_option
+@click.pass_obj
+def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> None:
+    """The summary of RUN: a path, a name, the beginning of one, or `last`."""
+    config = common.config(runs_dir=runs_dir)
+    from core.runlog import find_run
+    from trading.report.terminal import render_backtest, render_trades
+    from trading.result import Run
+
+    found = Run(find_run(run, config.runs_dir))
+    round_trips = found.trades.to_dict("records") if trades else None
+    if common.json:
+        emit_json(found.to_dict() | ({"round_trips": round_trips} if trades else {}))
+        return
+    render_backtest(found.to_dict(), console())
+    if trades:
+        render_trades(found.trades, console())
+
+
+# --- config
+
+
+@cli.group("config", context_settings=HELP_NAMES)
+def config_group() -> None:
+    """The configuration and where it comes from."""
+
+
+@config_group.command("show")
+@click.pass_obj
+def config_show(common: Common) -> None:
+    """Every value, and where it came from."""
+    loaded = common.load()
+    from core.config import config_hash, value_of
+
+    if common.json:
+        emit_json(
+            {
+                "config": loaded.config.to_dict(),
+                "origins": loaded.origins,
+                "config_hash": config_hash(loaded.config),
+            }
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None)
+    for heading in ("key", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for key, origin in loaded.origins.items():
+        value = value_of(loaded.config, key)
+        table.add_row(key, Text(_yaml_word(value)), Text(origin))
+    console().print(table)
+
+
+def _yaml_word(value: Any) -> str:
+    """A value as one would write it in a config file."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+@config_group.command("schema")
+def config_schema() -> None:
+    """The JSON schema of the configuration: every key, its kind, its limits."""
+    from core.config import AthenaConfig
+
+    emit_json(AthenaConfig.model_json_schema())
+
+
+# --- data
+
+
+@cli.group("data", not_built=("scrape",), context_settings=HELP_NAMES)
+def data_group() -> None:
+    """Market data: check, import, list, fetch."""
+
+
+@data_group.command("check")
+@click.argument("file", type=FILE)
+@click.pass_obj
+@click.pass_context
+def data_check(ctx: click.Context, common: Common, /, file: Path) -> None:
+    """What FILE (or folder) holds, and everything that is wrong with it."""
+    config = common.config()
+    from trading.datasets import check_data
+    from trading.report.terminal import render_data_check
+
+    report = check_data(file, config=config.data)
+    show(common, report.to_dict(), render_data_check)
+    ctx.exit(0 if report.ok else DataError.exit_code)
+
+
+@data_group.command("import")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option("--name", metavar="N", help="The dataset's name. [default: the file's]")
+@click.pass_obj
+def data_import(common: Common, files: tuple[Path, ...], name: str | None) -> None:
+    """Check files and keep their bars as one dataset, for --data NAME."""
+    config = common.config()
+    from trading.datasets import import_files
+
+    dataset = import_files(files, config.data_dir, name=name, config=config.data)
+    show(common, dataset.to_dict(), _render_dataset)
+
+
+@data_group.command("list")
+@click.pass_obj
+def data_list(common: Common) -> None:
+    """The datasets that were imported or fetched."""
+    config = common.config()
+    from trading.datasets import list_datasets
+    from trading.report.terminal import render_datasets
+
+    found = [dataset.to_dict() for dataset in list_datasets(config.data_dir)]
+    show(
+        common,
+        {"datasets": found},
+        lambda each, console: render_datasets(each["datasets"], console),
+    )
+
+
+@data_group.command("fetch")
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
+@click.option("--start", type=DATE, metavar="DATE", help="First day.")
+@click.option("--end", type=DATE, metavar="DATE", help="Last day, inclusive.")
+@click.option("--name", metavar="N", help="The dataset's name. [default: from the symbols]")
+@click.pass_obj
+def data_fetch(common: Common, /, symbols: tuple[str, ...], name: str | None, **days: Any) -> None:
+    """Fetch free daily prices (extra `live`) and keep them as a dataset."""
+    config = common.config()
+    from trading.datasets import fetch
+
+    dates = {key: moment and moment.date() for key, moment in days.items()}
+    dataset = fetch(symbols, config.data_dir, name=name, config=config.data, **dates)
+    show(common, dataset.to_dict(), _render_dataset)
+
+
+def _render_dataset(dataset: dict[str, Any], console: Console) -> None:
+    from trading.report.terminal import render_datasets
+
+    render_datasets([dataset], console)
+
+
+# --- completion
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_obj
+def completion(common: Common, shell: str) -> None:
+    """The completion script of a shell.
+
+    For bash: eval "$(athena completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    if complete is None:
+        raise click.UsageError(f"click knows no completion for {shell}.")
+    script = complete(cli, {}, "athena", "_ATHENA_COMPLETE").source()
+    if common.json:
+        emit_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)
+
+
+if __name__ == "__main__":
+    cli()

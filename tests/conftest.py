@@ -1,0 +1,56 @@
+"""Shared fixtures: an environment without settings of its own, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Athena = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("ATHENA_") and name != "ATHENA_SHARED":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+@pytest.fixture
+def athena(tmp_path: Path) -> Athena:
+    """Runs `main.py` in a process of its own, in an empty directory."""
+
+    def run(*words: str, env: dict[str, str] | None = None, **more: Any) -> Any:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *words],
+            cwd=more.pop("cwd", tmp_path),
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **more,
+        )
+
+    return run

@@ -1,0 +1,554 @@
+"""The simulated broker: takes orders at a close and fills them from the next bar on.
+
+Owns working orders (one per symbol: a new one replaces what is still open), the participation cap, cash
+and short limits, and costs. Refuses to know why an order was sent.
+
+Rules, each at its function: sells before buys within a phase of the bar; buys scaled to the cash there
+is after costs; at most `participation_frac` of a bar's volume per symbol; a day order's remainder
+expires at the end of its session, a GTC order works until filled; a cancelled order never fills.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.errors import OrderRejected
+from core.types import Fill, Order, OrderIntent
+from trading.costs import (
+    DOLLAR_DIGITS,
+    CostModel,
+    close_volatility_frac,
+    range_volatility_frac,
+)
+from trading.history import Tape
+from trading.orders import DURING, OPENING, WorkingOrder
+from trading.panel import CLOSE, HIGH, LOW, MARK, OPEN, RAW_CLOSE, STALE, VOLUME
+from trading.portfolio import QUANTITY_DIGITS, Portfolio
+
+_QUANTUM = 10**QUANTITY_DIGITS
+_ROUNDING_USD = 2e-6
+"""What rounding a fill's value and three costs to six digits can take from the cash, at most."""
+
+_PRICES_OF_TYPE = {
+    "market": (False, False),
+    "limit": (True, False),
+    "stop": (False, True),
+    "stop_limit": (True, True),
+}
+"""Whether an order type has a limit price and a stop price."""
+
+
+class _Candidate:
+    """One order about to fill in a bar: signed quantity wanted and all that its cost depends on.
+
+    `base` is the part of a purchase that covers a short; only the rest is scaled to the cash.
+    """
+
+    __slots__ = (
+        "base",
+        "capped",
+        "price",
+        "quantity",
+        "raw_ratio",
+        "sigma_frac",
+        "taking",
+        "volume",
+        "working",
+    )
+
+    def __init__(
+        self,
+        working: WorkingOrder,
+        quantity: float,
+        price: float,
+        *,
+        taking: bool,
+        raw_ratio: float,
+        volume: float,
+        sigma_frac: float,
+        capped: bool,
+    ) -> None:
+        self.working = working
+        self.quantity = quantity
+        self.base = 0.0
+        self.price = price
+        self.taking = taking
+        self.raw_ratio = raw_ratio
+        self.volume = volume
+        self.sigma_frac = sigma_frac
+        self.capped = capped
+
+
+class SimulatedBroker:
+    """Fills orders against the bars of a tape and books them in a portfolio."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        portfolio: Portfolio,
+        costs: CostModel,
+        *,
+        participation_frac: float | None = None,
+        allow_fractional: bool = True,
+        allow_short: bool = False,
+        impact_volatility_bars: int = 20,
+        delisting_bars: int = 10,
+        intraday: bool = False,
+        next_id: int = 1,
+    ) -> None:
+        self._tape = tape
+        self._portfolio = portfolio
+        self._costs = costs
+        self._participation_frac = participation_frac
+        self._allow_fractional = allow_fractional
+        self._allow_short = allow_short
+        self._sigma_bars = impact_volatility_bars
+        self._delisting_bars = delisting_bars
+        self._intraday = intraday
+        self._next_id = next_id
+        self.working: dict[int, WorkingOrder] = {}
+        self.orders = 0
+        self.fills = 0
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def submit(self, intent: OrderIntent) -> Order:
+        """Take an order; it replaces the symbol's working order. Raises OrderRejected on nonsense."""
+        fixed = intent.value_usd is None
+        amount = intent.quantity if fixed else intent.value_usd
+        limit, stop = intent.limit_price, intent.stop_price
+        if amount is None or not math.isfinite(amount):
+            raise OrderRejected(
+                f"An order for {intent.symbol} has the amount {amount}.",
+                "Give a finite value_usd (market) or quantity (limit, stop).",
+            )
+        if not fixed and intent.type != "market":
+            raise OrderRejected(
+                f"A {intent.type} order for {intent.symbol} has the value {amount} USD.",
+                "Only market orders take a target value; give the others a quantity.",
+            )
+        if fixed and amount != 0.0 and (amount > 0.0) != (intent.side == "buy"):
+            raise OrderRejected(
+                f"An order to {intent.side} {intent.symbol} has the quantity {amount}.",
+                "Quantities are signed: bought is positive, sold is negative.",
+            )
+        if (limit is not None, stop is not None) != _PRICES_OF_TYPE[intent.type]:
+            raise OrderRejected(
+                f"A {intent.type} order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+                "Give a limit order its limit, a stop order its stop, a stop-limit order both.",
+            )
+        for price in (limit, stop):
+            if price is not None and not (math.isfinite(price) and price > 0.0):
+                raise OrderRejected(
+                    f"An order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+                    "Prices must be positive numbers.",
+                )
+        order = Order(
+            id=f"o{self._next_id}",
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=round(abs(amount), QUANTITY_DIGITS) if fixed else None,
+            value_usd=None if fixed else amount,
+            type=intent.type,
+            limit_price=limit,
+            stop_price=stop,
+            tif=intent.tif,
+            tag=intent.tag,
+        )
+        self._next_id += 1
+        self.orders += 1
+        self.working[intent.column] = WorkingOrder(order, intent.column)
+        return order
+
+    def cancel(self, columns: Sequence[int]) -> None:
+        """End the working orders of these columns; a cancelled order never fills."""
+        for column in columns:
+            self.working.pop(column, None)
+
+    # --- a bar ------------------------------------------------------------------------------------
+
+    def fill_bar(self) -> list[Fill]:
+        """Fill what the present row of the tape allows; then let day orders expire.
+
+        Order of events: market, gapped stop and marketable limit orders at the open, sells before buys;
+        then what the bar touches later, sells before buys.
+        """
+        tape = self._tape
+        row = tape.row
+        stack = tape.stack
+        phases: tuple[list[tuple[WorkingOrder, float]], list[tuple[WorkingOrder, float]]] = ([], [])
+        seen: list[WorkingOrder] = []
+        for column in sorted(self.working) if len(self.working) > 1 else tuple(self.working):
+            working = self.working[column]
+            open_ = float(stack[OPEN, row, column])
+            if math.isnan(open_):
+                # No bar: the order waits for the symbol's next session, unless there is none to come.
+                if stack[STALE, row, column] >= self._delisting_bars:
+                    del self.working[column]
+                continue
+            seen.append(working)
+            if self._intraday and working.order.tif == "day":
+                today = _session_day(tape.panel.times[row])
+                if working.session is not None and working.session != today:
+                    del self.working[column]
+                    continue
+                working.session = today
+            bar = (
+                open_,
+                float(stack[HIGH, row, column]),
+                float(stack[LOW, row, column]),
+                float(stack[CLOSE, row, column]),
+            )
+            match = working.match(bar)
+            if match is not None:
+                phases[match[0]].append((working, match[1]))
+        fills: list[Fill] = []
+        for phase in (OPENING, DURING):
+            if phases[phase]:
+                self._fill_phase(phases[phase], phase, fills)
+        for working in seen:
+            self._expire(working)
+        return fills
+
+    def _expire(self, working: WorkingOrder) -> None:
+        """Drop a day order after its daily bar; an intraday one goes when another day's bar comes."""
+        if working.order.tif == "day" and not self._intraday:
+            self.working.pop(working.column, None)
+
+    def _fill_phase(
+        self, matched: list[tuple[WorkingOrder, float]], phase: int, fills: list[Fill]
+    ) -> None:
+        sells: list[_Candidate] = []
+        buys: list[_Candidate] = []
+        for working, price in matched:
+            candidate = self._candidate(working, price, phase)
+            if candidate is not None:
+                (buys if candidate.quantity > 0.0 else sells).append(candidate)
+        if sells:
+            self._sell(sells, fills)
+        if buys:
+            self._buy(buys, fills)
+
+    def _sell(self, sells: list[_Candidate], fills: list[Fill]) -> None:
+        """Execute sales one by one, so that each short sale sees the margin that those before it took.
+
+        Short value after a sale is at most the equity. Together with buys that may not spend short
+        proceeds (`_cover`) this keeps gross at most twice the equity: Regulation T's 50 % initial margin
+        on both sides (12 CFR 220.12).
+        """
+        equity = short_usd = 0.0
+        if self._allow_short:
+            equity, short_usd = self._equity_and_short()
+        positions = self._portfolio.positions
+        for candidate in sells:
+            quantity, column, price = candidate.quantity, candidate.working.column, candidate.price
+            held = positions[column]
+            if held + quantity >= 0.0:
+                self._execute(candidate, quantity, fills)
+                continue
+            short_usd -= max(-held, 0.0) * self._price_now(column)
+            lowest = -math.floor(max(equity - short_usd, 0.0) / price * _QUANTUM) / _QUANTUM
+            if held + quantity < lowest:
+                quantity = min(round(lowest - held, QUANTITY_DIGITS), 0.0)
+            self._execute(candidate, quantity, fills, whole=quantity == candidate.quantity)
+            short_usd += max(-positions[column], 0.0) * price
+
+    def _buy(self, buys: list[_Candidate], fills: list[Fill]) -> None:
+        """Execute purchases, all scaled by one fraction to the cash there is after costs."""
+        wanted = [candidate.quantity for candidate in buys]
+        cash = self._portfolio.cash_usd - len(buys) * _ROUNDING_USD
+        if self._allow_short and self._portfolio.held:
+            cash = self._cover(buys, cash)
+        scale = self._scale(buys, cash)
+        for candidate, full in zip(buys, wanted, strict=True):
+            quantity = candidate.quantity
+            if scale < 1.0:
+                quantity = max(candidate.base, _floor(_scaled(candidate, scale)))
+            self._execute(candidate, quantity, fills, whole=quantity == full)
+
+    def _cover(self, buys: list[_Candidate], cash: float) -> float:
+        """Let purchases that cover a short come before those that open; returns the cash for the rest.
+
+        What covers may spend all cash; when it does not fit it is scaled and nothing else is bought.
+        A book without equity covers in full, into debt, as its broker would. What opens may not spend
+        the value of the shorts that stay open (`_sell`).
+        """
+        equity, short_usd = self._equity_and_short()
+        positions = self._portfolio.positions
+        covering = [each for each in buys if positions[each.working.column] < 0.0]
+        wanted = [each.quantity for each in covering]
+        for each in covering:
+            each.quantity = min(each.quantity, -positions[each.working.column])
+        scale = 1.0 if equity <= 0.0 else self._scale(covering, cash)
+        if scale < 1.0 or equity <= 0.0:
+            for each in buys:
+                if each not in covering:
+                    each.quantity = 0.0
+                elif scale < 1.0:
+                    each.quantity = _floor(each.quantity * scale)
+                each.base = each.quantity
+            return cash
+        for each, full in zip(covering, wanted, strict=True):
+            each.base, each.quantity = each.quantity, full
+            short_usd -= each.base * self._price_now(each.working.column)
+        return cash - max(short_usd, 0.0)
+
+    def _candidate(self, working: WorkingOrder, price: float, phase: int) -> _Candidate | None:
+        order, column = working.order, working.column
+        held = self._portfolio.positions[column]
+        if working.left is not None:
+            quantity = working.left
+        elif order.value_usd == 0.0:
+            quantity = -held
+        else:
+            assert order.value_usd is not None
+            quantity = round(order.value_usd / price - held, QUANTITY_DIGITS)
+        if (quantity > 0.0) != (order.side == "buy") or quantity == 0.0:
+            # The open moved past the target: a buy never sells, a sell never buys.
+            self.working.pop(column, None)
+            return None
+        if quantity < 0.0 and not self._allow_short:
+            quantity = max(quantity, -max(held, 0.0))
+        closing_all = quantity == -held
+        stack, row = self._tape.stack, self._tape.row
+        volume = float(stack[VOLUME, row, column])
+        capped = False
+        if self._participation_frac is not None and not math.isnan(volume):
+            cap: float = self._participation_frac * volume
+            if abs(quantity) > cap:
+                quantity = math.copysign(math.floor(cap * _QUANTUM) / _QUANTUM, quantity)
+                capped, closing_all = True, False
+        raw_ratio = float(stack[CLOSE, row, column] / stack[RAW_CLOSE, row, column])
+        if not self._allow_fractional and not closing_all:
+            quantity = _whole(quantity, raw_ratio)
+        if quantity == 0.0:
+            return None
+        passive = phase == DURING and working.rested
+        return _Candidate(
+            working,
+            quantity,
+            price,
+            taking=not passive,
+            raw_ratio=raw_ratio,
+            volume=volume,
+            sigma_frac=0.0 if passive else self._sigma(column),
+            capped=capped,
+        )
+
+    def _equity_and_short(self) -> tuple[float, float]:
+        """(equity, short value) at the prices of this bar's open."""
+        portfolio = self._portfolio
+        equity, short_usd = portfolio.cash_usd, 0.0
+        for column in sorted(portfolio.held):
+            value = portfolio.positions[column] * self._price_now(column)
+            equity += value
+            if value < 0.0:
+                short_usd -= value
+        return equity, short_usd
+
+    def _price_now(self, column: int) -> float:
+        """This bar's open, or the last known close where there is no bar."""
+        stack, row = self._tape.stack, self._tape.row
+        price = float(stack[OPEN, row, column])
+        return float(stack[MARK, row, column]) if math.isnan(price) else price
+
+    def _sigma(self, column: int) -> float:
+        """Daily volatility known before this bar; the bar's own range where closes are too few."""
+        if not self._costs.impact_coefficient:
+            return 0.0
+        stack, row = self._tape.stack, self._tape.row
+        first = max(row - self._sigma_bars - 1, 0)
+        sigma = close_volatility_frac(stack[CLOSE, first:row, column].tolist())
+        if sigma is None:
+            sigma = range_volatility_frac(
+                float(stack[HIGH, row, column]), float(stack[LOW, row, column])
+            )
+        return sigma
+
+    def _cost_parts(self, candidate: _Candidate, quantity: float) -> tuple[float, float, float]:
+        """(commission, spread, impact) in dollars. A limit order that rests pays neither spread nor
+        impact, and one that takes pays them only as far as its limit leaves room."""
+        size = abs(quantity)
+        value = size * candidate.price
+        costs = self._costs
+        commission = costs.commission_usd(value, size * candidate.raw_ratio)
+        if not candidate.taking:
+            return commission, 0.0, 0.0
+        spread = costs.spread_usd(value)
+        impact = 0.0
+        if costs.impact_coefficient and candidate.volume > 0.0:
+            impact = costs.impact_usd(value, size / candidate.volume, candidate.sigma_frac)
+        limit = candidate.working.order.limit_price
+        if limit is not None:
+            room = round(abs(limit - candidate.price) * size, DOLLAR_DIGITS)
+            spread = min(spread, room)
+            impact = min(impact, round(room - spread, DOLLAR_DIGITS))
+        return commission, spread, impact
+
+    def _scale(self, buys: list[_Candidate], cash: float) -> float:
+        """The largest fraction of all buys (beyond their `base`) that the cash pays for, costs included.
+
+        Costs grow faster than size (impact) or not at all (a minimum), so the fraction is found on the
+        exact cost, by shrinking a bracket around it, unless every cost is a fixed fraction of value.
+        """
+        if len(buys) == 1 and self._costs.linear and not buys[0].base:
+            candidate = buys[0]
+            if candidate.taking and candidate.working.order.limit_price is None:
+                need = candidate.quantity * candidate.price * (1.0 + self._costs.linear_frac)
+                return 1.0 if need <= cash else max(cash, 0.0) / need
+        high_need = self._need(buys, 1.0)
+        if high_need <= cash:
+            return 1.0
+        low, high = 0.0, 1.0
+        low_need = self._need(buys, 0.0)
+        if low_need > cash:
+            return 0.0
+        guessing = True
+        for _ in range(60):
+            if cash - low_need <= 1e-10 * cash or high - low <= 1e-15:
+                break
+            # The chord of a convex need meets the cash below the answer; a bad guess is followed by halving.
+            share = (cash - low_need) / (high_need - low_need) if guessing else 0.5
+            middle = low + share * (high - low)
+            need = self._need(buys, middle)
+            if need <= cash:
+                guessing = not guessing or cash - need < 0.25 * (cash - low_need)
+                low, low_need = middle, need
+            else:
+                guessing = True
+                high, high_need = middle, need
+        return low
+
+    def _need(self, buys: list[_Candidate], scale: float) -> float:
+        total = 0.0
+        for candidate in buys:
+            quantity = _scaled(candidate, scale)
+            commission, spread, impact = self._cost_parts(candidate, quantity)
+            total += quantity * candidate.price + commission + spread + impact
+        return total
+
+    def _execute(
+        self, candidate: _Candidate, quantity: float, fills: list[Fill], whole: bool = True
+    ) -> None:
+        working = candidate.working
+        order, column = working.order, working.column
+        if not whole and not self._allow_fractional:
+            quantity = _whole(quantity, candidate.raw_ratio)
+        if quantity == 0.0:
+            return
+        commission, spread, impact = self._cost_parts(candidate, quantity)
+        paid = commission + spread + impact + quantity * candidate.price
+        if quantity < 0.0 < paid and paid > self._portfolio.cash_usd:
+            return  # a sale that costs more than it brings, and nothing to pay the rest from
+        fill = Fill(order.id, order.symbol, quantity, candidate.price, commission, spread, impact)
+        self._book(column, fill, order.tag)
+        fills.append(fill)
+        if working.left is None:
+            # A market order stays only for what the cap left over; its target value stands.
+            done = not candidate.capped
+        else:
+            working.left = round(working.left - quantity, QUANTITY_DIGITS)
+            done = working.left == 0.0
+        if done:
+            self.working.pop(column, None)
+
+    def _book(self, column: int, fill: Fill, tag: str | None) -> None:
+        self.fills += 1
+        self._portfolio.apply(column, fill, self._tape.panel.as_of[self._tape.row], tag)
+
+    # --- delisting and borrowing ------------------------------------------------------------------
+
+    def close_delisted(self) -> tuple[list[Order], list[Fill]]:
+        """Close held symbols that had no bar for `delisting_bars` rows, at their last close.
+
+        Point in time: only rows without a bar that have passed count. Commission and spread are paid;
+        there is no volume, so no cap and no impact.
+        """
+        orders: list[Order] = []
+        fills: list[Fill] = []
+        tape, portfolio = self._tape, self._portfolio
+        stale = tape.stack[STALE, tape.row]
+        for column in sorted(portfolio.held):
+            if not stale[column] >= self._delisting_bars:
+                continue
+            self.working.pop(column, None)
+            quantity = -portfolio.positions[column]
+            symbol = tape.panel.symbols[column]
+            order = Order(
+                id=f"o{self._next_id}",
+                symbol=symbol,
+                side="buy" if quantity > 0.0 else "sell",
+                quantity=abs(quantity),
+                value_usd=None,
+                type="market",
+                limit_price=None,
+                stop_price=None,
+                tif="day",
+                tag="delisted",
+            )
+            self._next_id += 1
+            self.orders += 1
+            price = float(tape.stack[MARK, tape.row, column])
+            raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
+            closes = tape.stack[CLOSE, : tape.row + 1, column]
+            last = int(np.flatnonzero(~np.isnan(closes))[-1])
+            value = abs(quantity) * price
+            commission = self._costs.commission_usd(
+                value, abs(quantity) * float(closes[last] / raw[last])
+            )
+            spread = self._costs.spread_usd(value)
+            if quantity < 0.0:
+                left = max(value - spread + max(portfolio.cash_usd, 0.0), 0.0)
+                commission = min(commission, round(left, DOLLAR_DIGITS))
+            orders.append(order)
+            fill = Fill(order.id, symbol, quantity, price, commission, spread, 0.0)
+            self._book(column, fill, order.tag)
+            fills.append(fill)
+        return orders, fills
+
+    def charge_borrow(self) -> float:
+        """Charge the days since the last row for what was short at that row's close; returns dollars.
+
+        Call it before this bar's fills: what they open has not been borrowed yet.
+        """
+        tape, portfolio = self._tape, self._portfolio
+        if tape.row == 0 or not self._costs.borrow_bps_per_year:
+            return 0.0
+        short_usd = 0.0
+        for column in sorted(portfolio.held):
+            quantity = portfolio.positions[column]
+            if quantity < 0.0:
+                short_usd -= quantity * float(tape.stack[MARK, tape.row - 1, column])
+        if not short_usd > 0.0:
+            return 0.0
+        elapsed = tape.panel.times[tape.row] - tape.panel.times[tape.row - 1]
+        charge = self._costs.borrow_usd(short_usd, float(elapsed / np.timedelta64(1, "D")))
+        portfolio.pay(charge)
+        return charge
+
+
+def _floor(quantity: float) -> float:
+    floored: float = math.floor(quantity * _QUANTUM) / _QUANTUM
+    return floored
+
+
+def _scaled(candidate: _Candidate, scale: float) -> float:
+    return candidate.base + (candidate.quantity - candidate.base) * scale
+
+
+def _session_day(moment: np.datetime64) -> str:
+    """The day of a bar by the moment it is known: one known at midnight belongs to the day before."""
+    return str((moment - np.timedelta64(1, "ns")).astype("datetime64[D]"))
+
+
+def _whole(quantity: float, raw_ratio: float) -> float:
+    """The quantity cut to whole raw shares, in adjusted shares (dollars kept: shares x adjusted price =
+    raw shares x raw price, so raw shares = shares x adjusted / raw). Never more than was asked for."""
+    raw_shares = math.floor(abs(quantity) * raw_ratio + 1e-9)
+    if not raw_shares:
+        return 0.0
+    shares = min(round(raw_shares / raw_ratio, QUANTITY_DIGITS), abs(quantity))
+    return math.copysign(shares, quantity)

@@ -1,0 +1,307 @@
+"""Datasets: files that were checked once and are kept by name, for `athena data check|import|list|fetch`.
+
+Owns the folder `data_dir` and the Parquet files in it: long tables of the prices as they came, with
+the adjusted close beside, so that `load_panel` reads them like any file. Refuses to know vendors
+(`sources/yahoo.py`) and rules (`sources/validate.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.config import DataConfig
+from core.errors import DataError
+from core.files import replacing, storage_errors
+from trading.calendar import DAY, Gap, missing_sessions, parse_interval
+from trading.sources.faults import DataFaults, Fault
+from trading.sources.file import Checked, Source, check_source, read_source
+from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME
+from trading.sources.table import Table, frame_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+RESERVED = (MOCK, SAMPLE_NAME)
+ABOUT = b"athena"
+"""The key of our own description in a Parquet file's metadata."""
+
+COLUMNS = ("open", "high", "low", "close", "volume", "adj_close")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `athena data check` says. `rows` counts bars; `start` and `end` are stamps, None if unreadable."""
+
+    ok: bool
+    rows: int
+    symbols: tuple[str, ...]
+    start: str | None
+    end: str | None
+    interval: str | None
+    faults: tuple[Fault, ...]
+    gaps: tuple[Gap, ...]
+    ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
+    sha256: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset on disk. `start` and `end` are stamps as in `CheckReport`."""
+
+    name: str
+    path: str
+    rows: int
+    symbols: tuple[str, ...]
+    start: str
+    end: str
+    interval: str
+    source: str = ""
+    notes: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def check_data(data: Path | pd.DataFrame, *, config: DataConfig | None = None) -> CheckReport:
+    """Everything that is wrong with a file, a folder or a DataFrame, and what it holds.
+
+    Raises: DataError when there is nothing to read (no such file, no permission).
+    """
+    config = config or DataConfig()
+    try:
+        source = read_source(data)
+    except DataFaults as error:
+        return CheckReport(False, 0, (), None, None, None, error.faults, (), ())
+    checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
+    return CheckReport(
+        ok=not checked.faults,
+        rows=checked.rows,
+        symbols=checked.symbols,
+        start=checked.first or None,
+        end=checked.last or None,
+        interval=checked.interval if checked.first else None,
+        faults=checked.faults,
+        gaps=session_gaps(checked, config.calendar),
+        ignored=checked.ignored,
+        notes=checked.notes,
+        overlaps=checked.overlaps,
+        sha256=source.sha256,
+    )
+
+
+def session_gaps(checked: Checked, calendar: str) -> tuple[Gap, ...]:
+    """Missing sessions of every symbol, between its own first and last bar."""
+    gaps: list[Gap] = []
+    for symbol, bars in checked.series.items():
+        gaps += missing_sessions(symbol, np.unique(bars.days), calendar)
+    return tuple(gaps)
+
+
+def import_files(
+    files: Sequence[Path],
+    data_dir: Path,
+    *,
+    name: str | None = None,
+    config: DataConfig | None = None,
+) -> Dataset:
+    """Check files (or folders) and keep their bars as one dataset; one of that name is replaced.
+
+    Raises: DataFaults with every fault, DataError for a name that cannot be one, StorageError for the disk.
+    """
+    if not files:
+        raise DataError("no file to import.", "Name one or more files.")
+    if name is None:
+        if len(files) > 1:
+            raise DataError("several files make one dataset.", "Name it with --name.")
+        name = re.sub(r"(\.(csv|txt|tsv|parquet|pq|feather|arrow))?(\.gz)?$", "", files[0].name)
+    _check_name(name)
+    tables: list[Table] = []
+    faults: list[Fault] = []
+    for file in files:
+        try:
+            tables += read_source(file).tables
+        except DataFaults as error:
+            faults += error.faults
+    if faults:
+        raise DataFaults(faults)
+    source = Source(name, tuple(tables), "")
+    config = config or DataConfig()
+    checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
+    return save_dataset(checked, data_dir, name, ", ".join(file.name for file in files))
+
+
+def save_dataset(
+    checked: Checked, data_dir: Path, name: str, source: str, missing: tuple[str, ...] = ()
+) -> Dataset:
+    """Write checked bars as `data_dir/NAME.parquet`, whole or not at all.
+
+    Raises: DataFaults when the check found faults, StorageError.
+    """
+    _check_name(name)
+    if checked.faults:
+        raise DataFaults(checked.faults)
+    path = data_dir / f"{name}{DATASET_SUFFIX}"
+    dataset = Dataset(
+        name, str(path), checked.rows, checked.symbols, checked.first, checked.last,
+        checked.interval, source, checked.notes, missing,
+    )  # fmt: skip
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(_long_frame(checked), preserve_index=False)
+    about = {key: value for key, value in dataset.to_dict().items() if key not in ("name", "path")}
+    table = table.replace_schema_metadata({ABOUT: json.dumps(about).encode()})
+    with storage_errors(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+    return dataset
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name) or name in RESERVED:
+        raise DataError(
+            f"{name!r} cannot be a dataset's name.",
+            "Use --name with letters, digits, dot, dash and underscore; mock and sample are taken.",
+        )
+
+
+def _long_frame(checked: Checked) -> pd.DataFrame:
+    """The bars as they came: date (daily) or time (UTC), symbol, raw prices, volume, adj_close."""
+    import pandas as pd
+
+    symbols = list(checked.series)
+    lengths = [len(checked.series[symbol].days) for symbol in symbols]
+    columns: dict[str, Any] = {}
+    if parse_interval(checked.interval) == DAY:
+        days = np.concatenate([bars.days for bars in checked.series.values()])
+        columns["date"] = (days * DAY).view("datetime64[ns]")
+    else:
+        stamps = np.concatenate([bars.stamps for bars in checked.series.values()])
+        columns["time"] = pd.DatetimeIndex(stamps.view("datetime64[ns]"), tz="UTC")
+    columns["symbol"] = np.repeat(np.array(symbols, dtype=object), lengths)
+    raw = np.concatenate([bars.raw for bars in checked.series.values()], axis=1)
+    columns.update(
+        {
+            name: raw[at]
+            for at, name in enumerate(COLUMNS)
+            if at < 4
+            or (name == "volume" and checked.has_volume)
+            or (name == "adj_close" and checked.has_adjusted)
+        }
+    )
+    return pd.DataFrame(columns)
+
+
+def list_datasets(data_dir: Path) -> list[Dataset]:
+    """The datasets in `data_dir`, by name; files that are no dataset are passed over."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted(data_dir.glob(f"*{DATASET_SUFFIX}")) if data_dir.is_dir() else []:
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (pa.ArrowException, OSError) as error:
+            log.warning("%s is no readable dataset: %s", path.name, error)
+            continue
+        if ABOUT in metadata:
+            found.append(_described(path, json.loads(metadata[ABOUT])))
+    return found
+
+
+def _described(path: Path, about: Mapping[str, Any]) -> Dataset:
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
+    }
+    return Dataset(name=path.name.removesuffix(DATASET_SUFFIX), path=str(path), **values)
+
+
+def fetch(
+    symbols: Sequence[str],
+    data_dir: Path,
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    name: str | None = None,
+    now: datetime | None = None,
+    config: DataConfig | None = None,
+    **options: Any,
+) -> Dataset:
+    """Fetch daily bars from Yahoo, check them, and keep them as a dataset.
+
+    A bar whose session has not closed at `now` is left out; symbols without any data are named in `missing`.
+    `options` go to `yahoo.fetch_bars`.
+    Raises: DataError when nothing could be got (with how to import a file instead), DataFaults.
+    """
+    from trading.sources.yahoo import fetch_bars
+
+    names = list(dict.fromkeys(symbols))
+    if not names:
+        raise DataError("no symbol to fetch.", "Name one or more symbols.")
+    name = name or _fetch_name(names)
+    _check_name(name)
+    config = config or DataConfig()
+    fetched = fetch_bars(names, start=start, end=end, cache_dir=data_dir, **options)
+    missing = tuple(symbol for symbol in names if symbol not in fetched)
+    if not fetched:
+        raise DataError(
+            f"Yahoo has no daily bars of {', '.join(missing)} in that time.",
+            "Check the symbols and dates, or import a file with `athena data import FILE`.",
+        )
+    tables = tuple(frame_table(frame, symbol) for symbol, frame in fetched.items())
+    checked = check_source(Source(name, tables, ""), calendar=config.calendar)
+    if checked.faults:
+        raise DataFaults(checked.faults)
+    return save_dataset(
+        _closed(checked, now or datetime.now(UTC)), data_dir, name, "Yahoo", missing
+    )
+
+
+def _fetch_name(symbols: Sequence[str]) -> str:
+    shown = "-".join(re.sub(r"[^A-Za-z0-9_.]", "_", symbol) for symbol in symbols[:3])
+    return f"yahoo-{shown}" + (f"-and-{len(symbols) - 3}-more" if len(symbols) > 3 else "")
+
+
+def _closed(checked: Checked, now: datetime) -> Checked:
+    """Without the bars that are still growing. Raises: DataError when none is left."""
+    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "ns")
+    series = {symbol: bars.take(bars.known <= moment) for symbol, bars in checked.series.items()}
+    series = {symbol: bars for symbol, bars in series.items() if len(bars.days)}
+    if not series:
+        raise DataError("no session of that time has closed yet.", "Try again after the close.")
+    days = np.concatenate([bars.days for bars in series.values()])
+    return replace(
+        checked,
+        series=series,
+        symbols=tuple(series),
+        rows=len(days),
+        first=str(np.datetime64(int(days.min()), "D")),
+        last=str(np.datetime64(int(days.max()), "D")),
+    )

@@ -1,0 +1,117 @@
+"""When an order fills and at what price, from one bar alone. Pure.
+
+Every rule takes the price that could have been had, and where a bar leaves the order of its prices open,
+the worse for us.
+
+Sources: order types and their priorities after the NYSE and Nasdaq order-type guides (market, limit,
+stop, stop-limit; day and GTC); the conventions for bars are those that LEAN and backtrader document: a
+stop that gaps fills at the open, a limit at its price or better.
+"""
+
+from __future__ import annotations
+
+from core.types import Order
+
+Bar = tuple[float, float, float, float]
+"""Open, high, low, close."""
+
+OPENING, DURING = 0, 1
+"""The phases of a bar: what fills at the open fills before anything that is touched later."""
+
+
+def limit_fill(buying: bool, limit: float, bar: Bar) -> tuple[int, float] | None:
+    """(phase, price) of a limit order in a bar, or None: at the open when the open is as good as the
+    limit, else at the limit when the bar touches it; never beyond the limit."""
+    open_, high, low, _ = bar
+    if buying:
+        if open_ <= limit:
+            return OPENING, open_
+        return (DURING, limit) if low <= limit else None
+    if open_ >= limit:
+        return OPENING, open_
+    return (DURING, limit) if high >= limit else None
+
+
+def stop_fill(buying: bool, stop: float, bar: Bar) -> tuple[int, float] | None:
+    """(phase, price) of a stop order in a bar, or None while it is not triggered: at the stop, and at
+    the open when the bar gaps through it."""
+    open_, high, low, _ = bar
+    if buying:
+        if open_ >= stop:
+            return OPENING, open_
+        return (DURING, stop) if high >= stop else None
+    if open_ <= stop:
+        return OPENING, open_
+    return (DURING, stop) if low <= stop else None
+
+
+def stop_limit_fill(
+    buying: bool, stop: float, limit: float, bar: Bar
+) -> tuple[bool, tuple[int, float] | None]:
+    """(triggered, fill) of a stop-limit order in a bar.
+
+    Triggered at the open, it is a limit order from the open on. Triggered later, it fills at the worse of
+    stop and limit that the bar reaches: the limit, or the bar's extreme short of it. With the limit on
+    the far side (a buy limit below its stop) the bar must come back to the limit *after* the trigger,
+    which is certain only when it closes there.
+    """
+    _, high, low, close = bar
+    trigger = stop_fill(buying, stop, bar)
+    if trigger is None:
+        return False, None
+    if trigger[0] == OPENING:
+        return True, limit_fill(buying, limit, bar)
+    if buying:
+        if limit >= stop:
+            return True, (DURING, min(limit, high))
+        return True, ((DURING, limit) if close <= limit else None)
+    if limit <= stop:
+        return True, (DURING, max(limit, low))
+    return True, ((DURING, limit) if close >= limit else None)
+
+
+class WorkingOrder:
+    """An order at the broker: what is left of it and whether its stop was triggered.
+
+    `left` is the signed quantity still open (None for a market order, whose quantity is fixed at the
+    fill); `session` the last session day it may fill in, None until its first bar. `rested` says of the
+    last match that the order lay in the book until the price came to it, and so took no liquidity.
+    """
+
+    __slots__ = ("column", "left", "order", "rested", "session", "triggered")
+
+    def __init__(self, order: Order, column: int) -> None:
+        self.order = order
+        self.column = column
+        self.triggered = False
+        self.rested = False
+        self.session: str | None = None
+        if order.quantity is None:
+            self.left: float | None = None
+        else:
+            self.left = order.quantity if order.side == "buy" else -order.quantity
+
+    def match(self, bar: Bar) -> tuple[int, float] | None:
+        """(phase, price) in this bar, or None; remembers a triggered stop."""
+        open_ = bar[0]
+        order = self.order
+        if order.type == "market":
+            return OPENING, open_
+        buying = order.side == "buy"
+        limit, stop = order.limit_price, order.stop_price
+        if limit is None:
+            if stop is None or self.triggered:
+                return OPENING, open_
+            fill = stop_fill(buying, stop, bar)
+            self.triggered = fill is not None
+            return fill
+        if stop is None or self.triggered:
+            fill = limit_fill(buying, limit, bar)
+            self.rested = fill is not None and fill[0] == DURING
+            return fill
+        self.triggered, fill = stop_limit_fill(buying, stop, limit, bar)
+        # Triggered within the bar with its limit still ahead of the price, it takes what is there.
+        at_open = self.triggered and (open_ >= stop if buying else open_ <= stop)
+        ahead = limit >= stop if buying else limit <= stop
+        self.rested = fill is not None and fill[0] == DURING and (at_open or not ahead)
+        return fill

@@ -1,0 +1,101 @@
+"""Paper trading: the same `run_step`, paced by a clock, on rows that arrive one by one.
+
+Owns the pacing, the clean stop on SIGINT and SIGTERM, and the saved book. Replayed over history it gives
+the records of the backtest to the byte. Refuses to know who decides. Not yet durable: a killed process
+leaves the records up to its last step; going on from a saved book comes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from core.protocols import Clock
+from trading.engine import Account, run_step, skip_row
+from trading.market_data import MarketDataFeed
+from trading.run import Progress
+
+
+async def trade_rows(
+    account: Account,
+    feed: MarketDataFeed,
+    *,
+    first: int,
+    steps: int | None,
+    pause_seconds: float,
+    clock: Clock,
+    stop: asyncio.Event,
+    flush: Callable[[], object],
+    progress: Progress | None = None,
+) -> int:
+    """Trade a feed's rows as they come, from row `first` on; returns the number of steps taken.
+
+    Rows before `first` are history and are not waited for. Every record is handed to the operating
+    system before the next row is waited for. Ends with the feed, after `steps`, or when `stop` is set.
+    """
+    done = 0
+    async for feed_row in feed.rows():
+        if stop.is_set():
+            break
+        row = feed_row.row
+        if feed.panel is not account.tape.panel:
+            account.tape.extend(feed.panel)
+        if row < first:
+            skip_row(account, row)
+            continue
+        if done:
+            await clock.sleep(pause_seconds)
+            if stop.is_set():
+                break
+        await run_step(account, row)
+        flush()
+        done += 1
+        if progress is not None:
+            progress(done, steps, account.tape.panel.as_of[row][:10])
+        if done == steps:
+            break
+    return done
+
+
+@contextmanager
+def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Within the block, SIGINT and SIGTERM set `stop` instead of ending the process.
+
+    Outside the main thread, where signals cannot be caught, nothing is changed.
+    """
+    loop = asyncio.get_running_loop()
+    caught: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except (RuntimeError, ValueError, NotImplementedError):
+            break
+        caught.append(number)
+    try:
+        yield
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def saved_book(account: Account, risk_state: dict[str, Any] | None) -> dict[str, Any]:
+    """What `book.json` holds: the book, the working orders and the risk manager's state."""
+    tape = account.tape
+    return {
+        "as_of": tape.panel.as_of[tape.row] if tape.row >= 0 else None,
+        "mock": tape.panel.mock,
+        **account.portfolio.to_dict(tape.symbols),
+        "equity_usd": account.curve.equity_usd[-1] if account.step else None,
+        "working_orders": [
+            {
+                **{name: getattr(working.order, name) for name in working.order.__slots__},
+                "left": working.left,
+                "triggered": working.triggered,
+            }
+            for _, working in sorted(account.broker.working.items())
+        ],
+        "risk": risk_state,
+    }

@@ -1,0 +1,126 @@
+"""Figures as people read them: one wording for the terminal, the page and the notebook.
+
+Owns the order, names and formats of figures. Plain ASCII, so that any terminal can print them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NONE = "-"
+
+
+def percent(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """`12.34 %` of a fraction; without decimals from 1,000 % on."""
+    if value is None:
+        return NONE
+    size = value * 100.0
+    places = 0 if abs(size) >= 1_000.0 else digits
+    text = f"{size:{'+' if signed else ''},.{places}f} %"
+    # A rounded zero has no sign.
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
+
+
+def signed_percent(value: float | None) -> str:
+    return percent(value, signed=True)
+
+
+def ratio(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.2f}"
+
+
+def days(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.0f}" if value >= 10.0 else f"{value:,.1f}"
+
+
+def times_per_year(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.2f} x"
+
+
+def dollars(value: float | None, currency: str = "USD") -> str:
+    """`$1,234.56`; another currency by its code."""
+    if value is None:
+        return NONE
+    unit = "$" if currency == "USD" else f"{currency} "
+    text = f"{abs(value):,.2f}"
+    return f"{'-' if value < 0.0 and text.strip('0.,') else ''}{unit}{text}"
+
+
+def bps(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.2f}"
+
+
+def count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def day(moment: str | None) -> str:
+    """The date of an ISO time."""
+    return NONE if not moment else moment[:10]
+
+
+def minute(moment: object) -> str:
+    """Date and time of an ISO time, to the minute, without the zone (UTC)."""
+    return NONE if not moment else str(moment)[:16].replace("T", " ")
+
+
+METRICS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
+    ("total_return_frac", "Total return", signed_percent),
+    ("annual_return_frac", "Annual return", signed_percent),
+    ("volatility_frac", "Volatility, annual", percent),
+    ("sharpe", "Sharpe", ratio),
+    ("sortino", "Sortino", ratio),
+    ("calmar", "Calmar", ratio),
+    ("max_drawdown_frac", "Deepest drawdown", percent),
+    ("max_drawdown_days", "Longest drawdown, days", days),
+    ("var_95_frac", "95 % value at risk, one bar", percent),
+    ("expected_shortfall_95_frac", "95 % expected shortfall", percent),
+    ("turnover_frac_per_year", "Turnover per year, one way", times_per_year),
+    ("exposure_frac", "Mean gross exposure", percent),
+    ("hit_rate_frac", "Round trips that won", percent),
+    ("profit_factor", "Profit factor", ratio),
+)
+
+COSTS = (
+    ("commission", "Commission"),
+    ("spread", "Half spread"),
+    ("impact", "Market impact"),
+    ("borrow", "Borrowing"),
+    ("total", "Total"),
+)
+
+
+def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, this run, benchmark) of final equity and every metric."""
+    ours, theirs = summary["metrics"], summary["benchmark"]["metrics"]
+    currency = summary["data"]["currency"]
+    first = (
+        "Final equity",
+        dollars(summary["final_equity_usd"], currency),
+        dollars(summary["benchmark"]["final_equity_usd"], currency),
+    )
+    return [first] + [(name, show(ours[key]), show(theirs[key])) for key, name, show in METRICS]
+
+
+def cost_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, amount, basis points of the value traded) of every kind of cost, the total last."""
+    costs, currency = summary["costs"], summary["data"]["currency"]
+    return [
+        (name, dollars(costs[f"{key}_usd"], currency), bps(costs.get(f"{key}_bps")))
+        for key, name in COSTS
+    ]
+
+
+def drawdown_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """(depth, peak, trough, recovery, days) of the worst drawdowns."""
+    return [
+        (
+            percent(each["depth_frac"]),
+            day(each["peak"]),
+            day(each["trough"]),
+            day(each["recovery"]) if each["recovery"] else "not yet",
+            days(each["days"]),
+        )
+        for each in summary.get("drawdowns", ())
+    ]

@@ -1,0 +1,222 @@
+"""Runs over a panel: where they begin, the loop, the benchmark beside them, and what they hand over.
+
+Owns the span of a run and its benchmark. Refuses to know who decides (`core.protocols.Agents`) and what
+is drawn from the outcome (`trading.result`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.config import TradingConfig
+from core.errors import DataError
+from core.protocols import Agents, History, State
+from core.types import Decision, OrderIntent
+from trading.broker import SimulatedBroker
+from trading.costs import CostModel
+from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
+from trading.history import Tape
+from trading.panel import Panel
+from trading.portfolio import Portfolio
+from trading.result import BenchmarkOutcome, CostColumns
+
+FloatArray = npt.NDArray[np.float64]
+Progress = Callable[[int, int | None, str], None]
+Write = Callable[[bytes], object]
+
+STEPS_BETWEEN_BREATHS = 256
+"""How often a replay lets Ctrl-C in and shows progress."""
+
+BENCHMARK_NAME = "buy and hold, equal weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The rows of a run: records are written for `first` to `last`, rows before are history."""
+
+    first: int
+    last: int
+
+    @property
+    def steps(self) -> int:
+        return self.last - self.first + 1
+
+
+def session_days(panel: Panel) -> npt.NDArray[np.datetime64]:
+    """The day that each row belongs to, [T]: a bar known at midnight belongs to the day before."""
+    return (panel.times - np.timedelta64(1, "ns")).astype("datetime64[D]")
+
+
+def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
+    """Where a run begins: when max(warm-up, 1) rows are visible, and not before `start` (inclusive).
+
+    Raises: DataError when that leaves no row.
+    """
+    first = max(warmup, 1) - 1
+    if start is not None:
+        after = session_days(panel) >= _day(start, "--start")
+        if not after.any():
+            raise DataError(
+                f"--start {start} lies after the last bar ({panel.as_of[-1]}).",
+                f"The data run from {panel.as_of[0]} to {panel.as_of[-1]}.",
+            )
+        first = max(first, int(np.argmax(after)))
+    if first >= panel.rows:
+        raise DataError(
+            f"The first decision needs {max(warmup, 1)} bars and the data have {panel.rows}.",
+            "Give more data, or lower trading.warmup_bars.",
+        )
+    return Span(first, panel.rows - 1)
+
+
+def _day(text: str, option: str) -> np.datetime64:
+    try:
+        return np.datetime64(text, "D")
+    except ValueError:
+        raise DataError(f"{option} {text} is no date.", "Write it as YYYY-MM-DD.") from None
+
+
+def open_account(
+    panel: Panel,
+    agents: Agents,
+    trading: TradingConfig,
+    write: Write | None,
+) -> Account:
+    """A fresh account over a panel, before its first row. `write` is None in sweep mode."""
+    tape = Tape(panel, trading.delisting_bars)
+    portfolio = Portfolio(trading.initial_cash_usd, len(panel.symbols))
+    costs = CostModel(
+        commission_bps=trading.commission_bps,
+        commission_per_share_usd=trading.commission_per_share_usd,
+        commission_min_usd=trading.commission_min_usd,
+        half_spread_bps=trading.half_spread_bps,
+        impact_coefficient=trading.impact_coefficient,
+        borrow_bps_per_year=trading.borrow_bps_per_year if trading.allow_short else 0.0,
+    )
+    broker = SimulatedBroker(
+        tape,
+        portfolio,
+        costs,
+        participation_frac=trading.participation_frac,
+        allow_fractional=trading.allow_fractional,
+        allow_short=trading.allow_short,
+        impact_volatility_bars=trading.impact_volatility_bars,
+        delisting_bars=trading.delisting_bars,
+        intraday=panel.interval != "1d",
+    )
+    return Account(tape, portfolio, broker, agents, write, charges_borrow=trading.allow_short)
+
+
+async def replay(account: Account, span: Span, progress: Progress | None = None) -> None:
+    """Run every row of a span. Cancelling it stops between two steps; what was done stays."""
+    for row in range(account.tape.row + 1, span.first):
+        skip_row(account, row)
+    done = 0
+    for row in range(span.first, span.last + 1):
+        await run_step(account, row)
+        done += 1
+        if done % STEPS_BETWEEN_BREATHS == 0:
+            await asyncio.sleep(0)
+            if progress is not None:
+                progress(done, span.steps, "trading")
+    if progress is not None:
+        progress(done, span.steps, "trading")
+
+
+class EqualWeightHold:
+    """The benchmark: equal weights of the symbols listed at the first close, bought once, then held.
+
+    The orders work until they are filled (the participation cap spreads large ones over bars).
+    """
+
+    def __init__(self) -> None:
+        self._bought = False
+
+    async def decide(self, history: History, state: State) -> Decision:
+        if self._bought:
+            return NO_DECISION
+        self._bought = True
+        barred = history.barred
+        columns = [
+            column
+            for column in range(len(history.symbols))
+            if barred is None or not bool(barred[column])
+        ]
+        value = round(state.equity_usd / max(len(columns), 1), 6)
+        return Decision(
+            intents=tuple(
+                OrderIntent(
+                    column=column,
+                    symbol=history.symbols[column],
+                    side="buy",
+                    value_usd=value,
+                    tif="gtc",
+                    tag="benchmark",
+                )
+                for column in columns
+            )
+        )
+
+
+async def run_benchmark(panel: Panel, trading: TradingConfig, span: Span) -> Account:
+    """The benchmark's account over the same rows, with the same costs, caps and fills."""
+    account = open_account(panel, EqualWeightHold(), trading, None)
+    await replay(account, span)
+    return account
+
+
+def curve_times(panel: Panel, curve: Curve) -> npt.NDArray[np.datetime64]:
+    """The moments of a curve's records, [S]."""
+    return panel.times[curve.first_row : curve.first_row + len(curve.equity_usd)]
+
+
+def equity_column(curve: Curve) -> FloatArray:
+    """[S]"""
+    return np.array(curve.equity_usd, dtype=np.float64)
+
+
+def exposure_column(curve: Curve) -> FloatArray:
+    """Gross value over equity, [S]; 0 for a book without equity."""
+    equity, gross = equity_column(curve), np.array(curve.gross_usd, dtype=np.float64)
+    solvent = equity > 0.0
+    return np.where(solvent, gross / np.where(solvent, equity, 1.0), 0.0)
+
+
+def booked_column(curve: Curve, name: str) -> FloatArray:
+    """One field of `Booked` over all steps, [S]; 0 where nothing was booked."""
+    values = np.zeros(len(curve.equity_usd))
+    for booked in curve.booked:
+        values[booked.step] = getattr(booked, name)
+    return values
+
+
+def cash_column(curve: Curve) -> FloatArray:
+    """[S]; cash moves only where something was booked."""
+    steps = [0, *(booked.step for booked in curve.booked), len(curve.equity_usd)]
+    cash = [curve.initial_cash_usd, *(booked.cash_usd for booked in curve.booked)]
+    return np.repeat(np.array(cash), np.diff(steps))
+
+
+def cost_columns(curve: Curve) -> CostColumns:
+    return CostColumns(
+        commission_usd=booked_column(curve, "commission_usd"),
+        spread_usd=booked_column(curve, "spread_usd"),
+        impact_usd=booked_column(curve, "impact_usd"),
+        borrow_usd=booked_column(curve, "borrow_usd"),
+    )
+
+
+def benchmark_outcome(account: Account) -> BenchmarkOutcome:
+    curve = account.curve
+    return BenchmarkOutcome(
+        name=BENCHMARK_NAME,
+        equity_usd=equity_column(curve),
+        exposure_frac=exposure_column(curve),
+        traded_usd=booked_column(curve, "traded_usd"),
+        costs_usd=cost_columns(curve).total_usd,
+    )

@@ -1,0 +1,119 @@
+"""Reads a universe: which symbols belong to it, and from when to when.
+
+Owns the file `symbol[, from, to]` and the mapping `build_panel` takes. Refuses to know prices. A symbol
+has one stretch of membership: one that left and came back is refused, for a panel's column cannot.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import DataError
+from trading.sources.faults import DataFaults, Fault
+from trading.sources.table import plain
+from trading.sources.times import read_stamps
+
+Member = tuple[np.datetime64 | None, np.datetime64 | None]
+"""(from, to) in UTC, both inclusive, None for an open end; a `to` without a time is the end of that day."""
+
+DAY_NS = 86_400_000_000_000
+
+
+def read_universe(path: Path) -> dict[str, Member]:
+    """The members in the order of the file. Raises: DataError for what is none, all faults at once."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"there is no universe file {path}.", "Check the path.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{path} cannot be read: {reason}.", "Check its permissions.") from error
+    except pd.errors.EmptyDataError as error:
+        raise _empty(path) from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name} is no table: {error}.", "Give a CSV with a column symbol."
+        ) from error
+    columns = {plain(name): name for name in frame.columns}
+    if "symbol" not in columns:
+        raise DataError(
+            f"{path.name} has no column symbol (columns: {', '.join(frame.columns)}).",
+            "Give the columns symbol and, optionally, from and to.",
+        )
+    names = frame[columns["symbol"]].str.strip()
+    frame = frame[names != ""].reset_index(drop=True)
+    lines = np.flatnonzero((names != "").to_numpy()) + 2
+    names = names[names != ""].reset_index(drop=True)
+    if len(names) == 0:
+        raise _empty(path)
+    edges: dict[str, list[np.datetime64 | None]] = {}
+    faults: list[Fault] = []
+    for edge in ("from", "to"):
+        edges[edge] = [None] * len(names)
+        if edge not in columns:
+            continue
+        cells = frame[columns[edge]].str.strip().replace("", None)
+        filled = np.flatnonzero(cells.notna().to_numpy())
+        stamps, found = read_stamps(cells.iloc[filled], lines[filled], path.name)
+        faults += found
+        for at, moment, valid in zip(
+            filled.tolist(), stamps.utc.tolist(), stamps.valid.tolist(), strict=True
+        ):
+            last = edge == "to" and int(moment) % DAY_NS == 0 and len(str(cells.iloc[at])) <= 10
+            if valid:
+                edges[edge][at] = np.datetime64(int(moment) + (DAY_NS - 1 if last else 0), "ns")
+    members: dict[str, Member] = {}
+    for at, symbol in enumerate(names):
+        start, end = edges["from"][at], edges["to"][at]
+        if symbol in members:
+            found_text = "the symbol for the second time"
+            cure = "give each symbol one row with one stretch of membership"
+            faults.append(Fault("duplicate", int(lines[at]), symbol, found_text, cure, path.name))
+        elif start is not None and end is not None and start > end:
+            found_text = f"from {_day(start)} after to {_day(end)}"
+            faults.append(
+                Fault("date", int(lines[at]), symbol, found_text, "exchange them", path.name)
+            )
+        members[symbol] = (start, end)
+    if faults:
+        raise DataFaults(faults)
+    return members
+
+
+def _day(moment: np.datetime64) -> str:
+    return str(moment.astype("datetime64[D]"))
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(
+        f"the universe {path.name} is empty.", "Give a column symbol with one symbol a row."
+    )
+
+
+def require_symbols(wanted: Iterable[str], available: Iterable[str], where: str) -> None:
+    """Raises: DataError that lists every wanted symbol that is not there, and the nearest names."""
+    known = list(available)
+    missing = [symbol for symbol in wanted if symbol not in set(known)]
+    if not missing:
+        return
+    by_upper: Mapping[str, str] = {name.upper(): name for name in known}
+    parts = []
+    for symbol in missing[:10]:
+        near = [
+            by_upper[name]
+            for name in difflib.get_close_matches(symbol.upper(), by_upper, n=3, cutoff=0.5)
+        ]
+        parts.append(f"{symbol} (nearest: {', '.join(near)})" if near else symbol)
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    shown = ", ".join(sorted(known)[:20]) + (
+        f" ... ({len(known)} in all)" if len(known) > 20 else ""
+    )
+    raise DataError(f"{where} has no {', '.join(parts)}{more}.", f"It has {shown}.")
