@@ -94,8 +94,19 @@ class Neighbour:
 
 
 @dataclass(slots=True)
+class _Base:
+    """The versions that overlapping updates of one entry saw as they began: the first one's."""
+
+    reading: asyncio.Future[Sequence[Version]]
+    users: int = 0
+
+
+@dataclass(slots=True)
 class _Shared:
-    """What the handles on one store have in common: the store, its cached columns, the call counts."""
+    """What the handles on one store have in common: the store, its cached columns, the call counts.
+
+    `bases` holds, by branch and entry, what overlapping updates of one entry build on.
+    """
 
     store: MemoryStore
     embedder: Embedder
@@ -104,6 +115,7 @@ class _Shared:
     epoch: int = -1
     latencies: Latencies = field(default_factory=Latencies)
     opened: bool = False
+    bases: dict[tuple[str, str], _Base] = field(default_factory=dict)
 
 
 class AgeMem:
@@ -355,20 +367,32 @@ class AgeMem:
         ]
 
     async def _one(self, request: Request) -> MemoryOperationResult:
-        if isinstance(request, Update) and request.expected_version is None:
-            try:
-                check_request(request)
-            except MemoryRefused as error:
-                return self._timed(
-                    MemoryOperationResult(False, request.kind, error=error), time.perf_counter()
-                )
-            versions = await (await self._store()).versions(self.branch, request.entry_id)
+        if not isinstance(request, Update) or request.expected_version is not None:
+            return (await self.apply([request]))[0]
+        return await self._update_since_now(request)
+
+    async def _update_since_now(self, request: Update) -> MemoryOperationResult:
+        """Update on top of the version that is open as the call begins, whoever else is at work."""
+        try:
+            check_request(request)
+        except MemoryRefused as error:
+            refused = MemoryOperationResult(False, request.kind, error=error)
+            return self._timed(refused, time.perf_counter())
+        store, bases = await self._store(), self._shared.bases
+        place = (self.branch, request.entry_id)
+        base = bases.get(place)
+        if base is None:
+            base = bases[place] = _Base(asyncio.ensure_future(store.versions(*place)))
+        base.users += 1
+        try:
+            versions = await asyncio.shield(base.reading)
             if versions:
                 request = replace(request, expected_version=versions[-1].number)
-            await asyncio.sleep(
-                0
-            )  # a second update of the same entry begins before this one writes
-        return (await self.apply([request]))[0]
+            return (await self.apply([request]))[0]
+        finally:
+            base.users -= 1
+            if not base.users:
+                bases.pop(place, None)
 
     async def _write(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
         store = await self._store()

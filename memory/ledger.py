@@ -168,6 +168,8 @@ class _Step:
         latest = versions[-1]
         if latest.recorded_from > self._now:
             raise EntryNotFound(f"entry {entry_id!r} is recorded only later than now.")
+        if not latest.content:
+            raise EntryClosed(f"entry {entry_id!r} is purged; its text is gone.", "Add it anew.")
         if await self._tx.closings([latest.version_id]):
             raise EntryClosed(
                 f"entry {entry_id!r} is closed since version {latest.number}.",

@@ -67,11 +67,17 @@ async def export(store: MemoryStore, path: Path) -> Transferred:
     """Write the file beside its place and move it there, so that it is whole or absent."""
     operations = await store.operations()
     last = operations[-1].sequence if operations else 0
-    known = {version.version_id for record in operations for version in record.opened}
+    opened = (version.version_id for record in operations for version in record.opened)
+    place = {name: number for number, name in enumerate(opened)}
+    vectors = [vector for vector in await store.vectors() if vector.version_id in place]
+    vectors.sort(key=lambda vector: place[vector.version_id])
+    branches = sorted(
+        (await store.branches()).values(), key=lambda b: (b.parent is not None, len(b.name), b.name)
+    )
     lines = [canonical({"athena_memory": FORMAT, "seed": await store.seed()})]
-    lines += [branch_line(branch) for branch in (await store.branches()).values()]
+    lines += [branch_line(branch) for branch in branches]
     lines += [record_line(record) for record in operations]
-    lines += [vector_line(v) for v in await store.vectors() if v.version_id in known]
+    lines += [vector_line(vector) for vector in vectors]
     lines.append(canonical({"end": last}))
     part = path.with_name(path.name + ".part")
     try:
