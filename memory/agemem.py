@@ -388,11 +388,14 @@ class AgeMem:
             versions = await asyncio.shield(base.reading)
             if versions:
                 request = replace(request, expected_version=versions[-1].number)
-            return (await self.apply([request]))[0]
+            result = (await self.apply([request]))[0]
         finally:
             base.users -= 1
-            if not base.users:
-                bases.pop(place, None)
+            if not base.users and bases.get(place) is base:
+                del bases[place]
+        if result.success and bases.get(place) is base:
+            del bases[place]  # calls that begin from here on build on the new version
+        return result
 
     async def _write(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
         store = await self._store()
