@@ -89,7 +89,7 @@ def load_panel(data: str | Path | pd.DataFrame | None = None) -> Panel:
     Raises: DataError with every fault of the data.
     """
     from core.config import AthenaConfig
-    from trading.market_data import load_panel as load
+    from trading.sources.load import load_panel as load
 
     return load(data, config=AthenaConfig().data)
 

@@ -112,7 +112,7 @@ def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
 
 
 def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
-    from trading.market_data import load_panel
+    from trading.sources.load import load_panel
 
     return load_panel(
         options.data,
@@ -206,7 +206,7 @@ def _no_limits() -> RiskConfig:
         for name, info in RiskConfig.model_fields.items()
         if type(None) in getattr(info.annotation, "__args__", ())
     }
-    return RiskConfig(**off)
+    return RiskConfig.model_validate(off)
 
 
 def _sha256(path: Path) -> str:
@@ -282,7 +282,7 @@ def outcome_of(
         fills=account.broker.fills,
         seconds=seconds,
         decided_by=decided_by,
-        status="interrupted" if interrupted else "finished",
+        status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
         command=shlex.join(["athena", *sys.argv[1:]])
         if sys.argv[0].endswith(("athena", "main.py"))
@@ -505,7 +505,7 @@ def _view_rows(views: Mapping[str, Any]) -> list[dict[str, Any]]:
             "agent": agent,
             "symbol": symbol,
             "expected_return_frac": float(expected),
-            "confidence": float(confidence),
+            "confidence_frac": float(confidence),
         }
         for agent, columns in views.items()
         for symbol, expected, confidence in zip(

@@ -141,7 +141,7 @@ def read_weights(source: Path | pd.DataFrame) -> WeightsStrategy:
     }:
         wide = source.copy()
         wide.index.name, wide.columns.name = "time", "symbol"
-        source = wide.stack().to_frame("weight").reset_index()
+        source = pd.DataFrame({"weight": wide.stack()}).reset_index()
     name = "the weights table" if isinstance(source, pd.DataFrame) else str(source)
     frame = read_table(source, ("time", "symbol", "weight"), "weights")
     times, weights = _times(frame, name), _numbers(frame, "weight", name, empty=True)

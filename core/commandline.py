@@ -410,8 +410,14 @@ def console() -> Console:
     """Standard output for tables: no colour when it is no terminal or NO_COLOR is set."""
     from rich.console import Console
 
+    class PipeConsole(Console):
+        """Leaves a reader that went away to the outer edge, which ends quietly with 0."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    return Console(file=sys.stdout, width=width, highlight=False)
+    return PipeConsole(file=sys.stdout, width=width, highlight=False)
 
 
 @contextmanager

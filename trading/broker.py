@@ -464,7 +464,8 @@ class SimulatedBroker:
     def close_delisted(self) -> tuple[list[Order], list[Fill]]:
         """Close held symbols that had no bar for `delisting_bars` rows, at their last close.
 
-        Point in time: only rows without a bar that have passed count. Commission and spread are paid;
+        Point in time: only rows without a bar that have passed count. Their working orders have just
+        ended (`fill_bar`). Commission and spread are paid;
         there is no volume, so no cap and no impact.
         """
         orders: list[Order] = []
@@ -474,7 +475,6 @@ class SimulatedBroker:
         for column in sorted(portfolio.held):
             if not stale[column] >= self._delisting_bars:
                 continue
-            self.working.pop(column, None)
             quantity = -portfolio.positions[column]
             symbol = tape.panel.symbols[column]
             order = Order(
@@ -495,7 +495,7 @@ class SimulatedBroker:
             raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
             closes = tape.stack[CLOSE, : tape.row + 1, column]
             last = int(np.flatnonzero(~np.isnan(closes))[-1])
-            value = abs(quantity) * price
+            value = round(abs(quantity) * price, DOLLAR_DIGITS)
             commission = self._costs.commission_usd(
                 value, abs(quantity) * float(closes[last] / raw[last])
             )

@@ -1,7 +1,7 @@
 """What trading costs: commission, spread, impact, borrow. Pure; switched off only by a zero.
 
 Sources
-* Commission in basis points of traded value, or per share with a minimum per order: the two ways in
+* Commission in basis points of traded value, or per share with a minimum per fill: the two ways in
   which US brokers quote.
 * Half spread: whoever demands liquidity pays half the quoted spread against the mid price
   (Roll 1984; Hasbrouck, "Empirical Market Microstructure", 2007, chapter 3).

@@ -42,13 +42,13 @@ class Fault:
 class DataFaults(DataError):
     """A file that must not be traded on; `faults` lists everything that is wrong with it."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], name: str = "the data") -> None:
         self.faults = tuple(faults)
         shown = "\n".join(str(fault) for fault in self.faults[:SHOWN])
         count = len(self.faults)
         head = "1 fault" if count == 1 else f"{count} faults"
         more = f"\n... and {count - SHOWN} more." if count > SHOWN else ""
         super().__init__(
-            f"The data has {head}:\n{shown}{more}",
+            f"{name} has {head}:\n{shown}{more}",
             "`athena data check FILE` lists them all.",
         )

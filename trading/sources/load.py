@@ -125,7 +125,7 @@ def mock_panel(
         mock=True,
         calendar=config.calendar,
         sha256=hashlib.sha256(identity.encode()).hexdigest(),
-        notes=("mock prices: a seeded random walk, no market",),
+        notes=("The prices are mock data: seeded random walks, not a market.",),
     )
     return _with_columns(panel)
 
@@ -145,7 +145,7 @@ def _checked(
     source = resolve_source(data, data_dir)
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, source.name)
     name = SAMPLE_NAME if data is None else source.name
     return name, checked, source.sha256
 

@@ -108,8 +108,9 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
         for row in rows
     ]
     faults += _report(bars, rows.tolist(), "nan", names, "fill the cell in, or empty the whole row")
+    flat = (values[:3] == values[3]).all(axis=0)  # one price four times: told of the close alone
     for cell, name in enumerate(CELL_NAMES):
-        column = values[cell]
+        column = np.where(flat, 1.0, values[cell]) if cell < 3 else values[cell]
         rows = np.flatnonzero(np.isinf(column))
         found = [f"{name} {_number(column[row])}" for row in rows]
         faults += _report(
@@ -131,7 +132,7 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
 
 def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
     """High below low, below open or close, or low above them."""
-    opened, high, low, close = bars.values[:4]
+    opened, high, low, close = np.where(usable, bars.values[:4], 1.0)
     slack = OHLC_TOLERANCE * np.abs(close)
     crossed = usable & (high < low - slack)
     below = usable & ~crossed & (high < np.fmax(opened, close) - slack)
@@ -195,7 +196,7 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     if interval is None:
         if len(order) == 0:
             return []
-        found = [f"a single time, {_moment(bars, int(order[0]))}, from which no interval follows"]
+        found = [f"no interval follows from the time {_moment(bars, int(order[0]))} alone"]
         return _report(bars, order[:1].tolist(), "interval", found, "give two bars or more")
     gaps = np.diff(wall if interval == DAY else utc)
     inner = np.diff(code) == 0
