@@ -157,7 +157,7 @@ class AgeMem:
         )
 
     async def __aenter__(self) -> AgeMem:
-        await self._store()
+        await self.store()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -171,7 +171,8 @@ class AgeMem:
             await self._shared.store.close()
             self._shared.opened = False
 
-    async def _store(self) -> MemoryStore:
+    async def store(self) -> MemoryStore:
+        """The store, opened."""
         if not self._shared.opened:
             await self._shared.store.open()
             self._shared.opened = True
@@ -378,7 +379,7 @@ class AgeMem:
         except MemoryRefused as error:
             refused = MemoryOperationResult(False, request.kind, error=error)
             return self._timed(refused, time.perf_counter())
-        store, bases = await self._store(), self._shared.bases
+        store, bases = await self.store(), self._shared.bases
         place = (self.branch, request.entry_id)
         base = bases.get(place)
         if base is None:
@@ -398,7 +399,7 @@ class AgeMem:
         return result
 
     async def _write(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
-        store = await self._store()
+        store = await self.store()
         drafts = await self._drafts(requests)
 
         async def work(transaction: MemoryTransaction) -> list[MemoryOperationResult]:
@@ -445,7 +446,7 @@ class AgeMem:
 
     async def _index(self, with_vectors: bool = False) -> MemoryIndex:
         """The cached columns, brought up to the store's last operation."""
-        store, shared = await self._store(), self._shared
+        store, shared = await self.store(), self._shared
         epoch, last = await store.state()
         if epoch != shared.epoch:
             shared.index = MemoryIndex(shared.embedder.model_id, shared.embedder.dimension)
@@ -507,7 +508,7 @@ class AgeMem:
 
     async def _entries(self, entry_id: str, moment: int) -> list[MemoryEntry]:
         check_name(entry_id, "the entry id")
-        store = await self._store()
+        store = await self.store()
         versions = [
             version
             for version in await store.versions(self.branch, entry_id)
@@ -606,12 +607,12 @@ class AgeMem:
 
     async def snapshot(self) -> MemorySnapshot:
         """The present state of this branch, to be forked as often as wanted."""
-        _, last = await (await self._store()).state()
+        _, last = await (await self.store()).state()
         return MemorySnapshot(self.branch, last)
 
     async def fork(self, snapshot: MemorySnapshot | None = None) -> AgeMem:
         """A handle on a new branch that starts at the snapshot (or now) and goes its own way."""
-        store = await self._store()
+        store = await self.store()
         at = snapshot or MemorySnapshot(self.branch, FOREVER)
         created = to_micros(self._shared.clock.now())
         sequence = None if snapshot is None else at.sequence
@@ -620,11 +621,11 @@ class AgeMem:
 
     async def export(self, path: str | Path) -> transfer.Transferred:
         """Write the whole store (every branch and namespace) as JSON lines."""
-        return await transfer.export(await self._store(), Path(path))
+        return await transfer.export(await self.store(), Path(path))
 
     async def import_(self, path: str | Path) -> transfer.Transferred:
         """Read an export into an empty store, or bare lines of text into this namespace."""
-        store = await self._store()
+        store = await self.store()
         content = transfer.read(Path(path))
         if isinstance(content, transfer.Export):
             await store.load(content.branches, content.operations, content.vectors, content.seed)
@@ -638,7 +639,7 @@ class AgeMem:
 
     async def check(self) -> tuple[str, ...]:
         """What does not agree with the operation log, in words; empty when all is well."""
-        store = await self._store()
+        store = await self.store()
         found = verify.problems(
             await store.branches(), await store.operations(), await store.derived()
         )
@@ -646,7 +647,7 @@ class AgeMem:
 
     async def rebuild(self) -> int:
         """Make every table and index anew from the log, embedding every text with this embedder."""
-        store = await self._store()
+        store = await self.store()
         versions = [v for record in await store.operations() for v in record.opened if v.content]
         texts = list(dict.fromkeys(version.content for version in versions))
         by_text: dict[str, StoredVector] = {}
