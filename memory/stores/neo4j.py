@@ -52,6 +52,7 @@ VECTOR_INDEX: Final = "athena_version_vectors"
 TEXT_INDEX: Final = "athena_version_text"
 OLDEST_SERVER: Final = (5, 23)
 _CHUNK: Final = 500
+_SCHEMES: Final = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 
 _SCHEMA: Final = (
     "CREATE CONSTRAINT athena_run IF NOT EXISTS FOR (r:AthenaRun) REQUIRE r.run IS UNIQUE",
@@ -168,6 +169,11 @@ class Neo4jStore:
             return
         from neo4j import AsyncGraphDatabase, NotificationMinimumSeverity
 
+        if self._uri.partition("://")[0] not in _SCHEMES:
+            raise MemoryStoreError(
+                f"the Neo4j address {self._uri!r} is none that the driver serves.",
+                "Give one like bolt://host:7687 or neo4j+s://host.",
+            )
         with self._guard():
             driver = AsyncGraphDatabase.driver(
                 self._uri,
@@ -633,7 +639,8 @@ class _Neo4jTransaction:
             """OPTIONAL MATCH (o:AthenaOperation {run: $run, attempt: $attempt})
                WITH count(o) AS operations
                OPTIONAL MATCH (b:AthenaBranch {run: $run}) WHERE b.attempt = $attempt
-               RETURN operations + count(b)""",
+               WITH operations, count(b) AS branches
+               RETURN operations + branches""",
             attempt=self.attempt,
         )
         return bool(rows[0][0])
