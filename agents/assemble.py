@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -37,7 +38,7 @@ from core.protocols import Agents, Strategy
 from core.runlog import RunFolder
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
-from trading.panel import MARK, Panel, as_traded_at
+from trading.panel import MARK, NEVER, Panel, as_traded_at
 from trading.paper import saved_book, stopping_on_signals, trade_rows
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
@@ -51,9 +52,11 @@ from trading.run import (
     equity_column,
     exposure_column,
     find_span,
+    moment_of,
     open_account,
     replay,
     run_benchmark,
+    session_days,
 )
 
 if TYPE_CHECKING:
@@ -112,8 +115,15 @@ def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
 
 
 def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
+    """The panel that the options name. Raises: DataError, also for dates the wrong way round."""
     from trading.sources.load import load_panel
 
+    if options.end is not None:
+        end, _ = moment_of(options.end, "--end")
+        if options.start is not None and moment_of(options.start, "--start")[0] > end:
+            raise DataError(
+                f"--start {options.start} lies after --end {options.end}.", "Exchange them."
+            )
     return load_panel(
         options.data,
         config=config.data,
@@ -172,7 +182,13 @@ def build_deciders(
     execution = ExecutionAgent(config.agents.execution)
     if strategy is not None:
         risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
-        agents: Agents = StrategyAgents(strategy, execution, risk, allow_short=allow_short)
+        agents: Agents = StrategyAgents(
+            strategy,
+            execution,
+            risk,
+            allow_short=allow_short,
+            one_symbol=len(panel.symbols) == 1 and int(panel.leaves_at[0]) == NEVER,
+        )
         return Deciders(agents, risk, warmup, name, inputs)
 
     from agents.coordinator import Coordinator
@@ -346,9 +362,6 @@ def _finish(
 ) -> None:
     """Write everything that follows from the steps taken."""
     panel, curve = account.tape.panel, account.curve
-    if not account.step:
-        folder.finish(None, "interrupted" if interrupted else "done")
-        return
     span = Span(curve.first_row, curve.first_row + account.step - 1)
     benchmark = run_sync(run_benchmark(panel, config.trading, span))
     outcome = outcome_of(
@@ -366,24 +379,45 @@ def _finish(
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also from inside a running event loop (a notebook), then in a thread."""
+    """Run a coroutine to its end, also from inside a running event loop (a notebook), then in a thread.
+
+    Ctrl-C cancels it, in both cases, and waits until it has ended.
+    Raises: KeyboardInterrupt when the coroutine did not make an answer of its cancellation.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
     answers: list[T] = []
     errors: list[BaseException] = []
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def told() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        started.append((asyncio.get_running_loop(), task))
+        return await work
 
     def body() -> None:
         try:
-            answers.append(asyncio.run(work))
+            answers.append(asyncio.run(told()))
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             errors.append(error)
 
     thread = threading.Thread(target=body, name="athena-run")
     thread.start()
-    thread.join()
+    interrupted = False
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            interrupted = True
+            for loop, task in started:
+                with suppress(RuntimeError):  # the loop may have closed in this moment
+                    loop.call_soon_threadsafe(task.cancel)
     if errors:
+        if interrupted and isinstance(errors[0], asyncio.CancelledError):
+            raise KeyboardInterrupt from errors[0]
         raise errors[0]
     return answers[0]
 
@@ -400,7 +434,9 @@ class DecideReport:
     views: Sequence[Mapping[str, Any]]
     limits: Sequence[Mapping[str, Any]]
     positions: Mapping[str, float]
+    weights: Mapping[str, float]
     data: Mapping[str, Any]
+    notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `athena decide`."""
@@ -413,7 +449,9 @@ class DecideReport:
             "views": list(self.views),
             "limits": list(self.limits),
             "positions": dict(self.positions),
+            "weights": dict(self.weights),
             "data": dict(self.data),
+            "notes": list(self.notes),
         }
 
 
@@ -422,7 +460,8 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
 
     Prices are scaled so that the last bar is as traded: quantities are real shares, limits real prices.
 
-    Raises: DataError for a moment before the first decision; PriceMissing for a holding without a price.
+    Raises: DataError for a moment before the first decision and for a book that is worth nothing;
+    PriceMissing for a holding without a price.
     """
     config = resolve(config, options)
     panel = load_data(config, options)
@@ -440,21 +479,35 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
     account = open_account(panel, deciders.agents, config.trading, records.append)
     for earlier in range(row):
         skip_row(account, earlier)
+    notes = list(panel.notes)
     if options.holdings is not None:
-        cash, holdings = read_holdings(options.holdings)
-        _seed(account, row, cash, holdings)
+        holdings = read_holdings(options.holdings)
+        _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
+        if holdings.cash_usd is None:
+            notes.append("The holdings have no CASH line: cash is taken to be 0.")
     record = run_sync(run_step(account, row))
     assert record is not None
+    equity = record["equity_usd"]
+    if not equity > 0.0:
+        raise DataError(
+            f"The book is worth {equity:,.2f} USD at {record['as_of']}.",
+            "Check the quantities and the CASH line of --holdings.",
+        )
     return DecideReport(
         as_of=record["as_of"],
-        equity_usd=record["equity_usd"],
+        equity_usd=equity,
         cash_usd=record["cash_usd"],
         orders=[_plain(order) for order in record["orders"]],
         targets=record["targets"],
         views=_view_rows(record["views"]),
         limits=[_plain(verdict) for verdict in record["verdict"]],
         positions=record["positions"],
-        data={"name": panel.name, "mock": panel.mock, "notes": list(panel.notes)},
+        weights={
+            symbol: quantity * float(panel.stack[MARK, row, panel.symbols.index(symbol)]) / equity
+            for symbol, quantity in record["positions"].items()
+        },
+        data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
+        notes=notes,
     )
 
 
@@ -462,15 +515,9 @@ def _row_as_of(panel: Panel, as_of: str | None) -> int:
     """The last row known at a moment; a bare date means through that day."""
     if as_of is None:
         return panel.rows - 1
-    try:
-        moment = np.datetime64(as_of.removesuffix("Z").removesuffix("+00:00"), "ns")
-    except ValueError:
-        raise DataError(
-            f"--as-of {as_of} is no moment.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
-        ) from None
-    if len(as_of) <= len("YYYY-MM-DD"):
-        moment += np.timedelta64(1, "D")
-    row = int(np.searchsorted(panel.times, moment, side="right")) - 1
+    moment, is_date = moment_of(as_of, "--as-of")
+    known = session_days(panel) if is_date else panel.times
+    row = int(np.searchsorted(known, moment, side="right")) - 1
     if row < 0:
         raise DataError(
             f"--as-of {as_of} lies before the first bar ({panel.as_of[0]}).",
@@ -680,7 +727,9 @@ def taken_names() -> list[str]:
     owners = packages_distributions()
     found = []
     for name in OUR_NAMES:
-        others = sorted({d for d in owners.get(name, []) if d.lower() != OUR_DISTRIBUTION})
+        others = sorted(
+            {d for d in owners.get(name, []) if d.lower().replace("_", "-") != OUR_DISTRIBUTION}
+        )
         if others:
             found.append(
                 f"The name `{name}` is also a package of {', '.join(others)}: install Athena in an "

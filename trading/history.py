@@ -148,12 +148,15 @@ class History:
     Point in time: a symbol's column is there from its first bar on; NaN marks a missing bar.
     """
 
-    __slots__ = ("_count", "_tape", "row")
+    __slots__ = ("_tape", "row")
 
     def __init__(self, tape: Tape, row: int) -> None:
         self._tape = tape
         self.row = row
-        self._count = tape.counts[row]
+
+    @property
+    def _count(self) -> int:
+        return self._tape.counts[self.row]
 
     def __len__(self) -> int:
         return self.row + 1

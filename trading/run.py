@@ -7,6 +7,7 @@ is drawn from the outcome (`trading.result`).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,8 +30,10 @@ FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[int, int | None, str], None]
 Write = Callable[[bytes], object]
 
-STEPS_BETWEEN_BREATHS = 256
-"""How often a replay lets Ctrl-C in and shows progress."""
+MOST_STEPS_BETWEEN_BREATHS = 256
+SECONDS_BETWEEN_BREATHS = 0.1
+"""How often a replay lets Ctrl-C in and shows progress: so many steps at most, fewer where steps are slow
+(a user's strategy may think for seconds)."""
 
 BENCHMARK_NAME = "buy and hold, equal weight"
 
@@ -59,7 +62,8 @@ def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
     """
     first = max(warmup, 1) - 1
     if start is not None:
-        after = session_days(panel) >= _day(start, "--start")
+        moment, is_date = moment_of(start, "--start")
+        after = (session_days(panel) if is_date else panel.times) >= moment
         if not after.any():
             raise DataError(
                 f"--start {start} lies after the last bar ({panel.as_of[-1]}).",
@@ -74,11 +78,16 @@ def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
     return Span(first, panel.rows - 1)
 
 
-def _day(text: str, option: str) -> np.datetime64:
+def moment_of(text: str, option: str) -> tuple[np.datetime64, bool]:
+    """(the moment in UTC, whether it is a date alone). Raises: DataError that names the option."""
+    from trading.sources.load import parse_moment
+
     try:
-        return np.datetime64(text, "D")
-    except ValueError:
-        raise DataError(f"{option} {text} is no date.", "Write it as YYYY-MM-DD.") from None
+        return parse_moment(text)
+    except DataError:
+        raise DataError(
+            f"{option} {text} is no date.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
+        ) from None
 
 
 def open_account(
@@ -116,14 +125,19 @@ async def replay(account: Account, span: Span, progress: Progress | None = None)
     """Run every row of a span. Cancelling it stops between two steps; what was done stays."""
     for row in range(account.tape.row + 1, span.first):
         skip_row(account, row)
-    done = 0
+    done, pace, breath = 0, 1, 1
+    began = time.monotonic()
     for row in range(span.first, span.last + 1):
         await run_step(account, row)
         done += 1
-        if done % STEPS_BETWEEN_BREATHS == 0:
+        if done == breath:
             await asyncio.sleep(0)
             if progress is not None:
                 progress(done, span.steps, "trading")
+            now = time.monotonic()
+            slow = now - began > SECONDS_BETWEEN_BREATHS
+            pace = 1 if slow else min(pace * 2, MOST_STEPS_BETWEEN_BREATHS)
+            began, breath = now, done + pace
     if progress is not None:
         progress(done, span.steps, "trading")
 
