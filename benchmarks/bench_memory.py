@@ -178,8 +178,10 @@ async def measure(store_name: str, store: object, size: int, folder: Path, table
         limit=1.2 * scan + 0.3 if local else None,
     )
     extra = 2.0 if size <= 10_000 else 5.0
-    table.add(store_name, "hybrid retrieve, top 10", size, hybrid, bare=scan, limit=1.2 * scan + extra if local else None)  # fmt: skip
-    batch = await timed([lambda n=n: memory.retrieve_many(queries[n : n + 8], 10) for n in range(0, 48, 8)])  # type: ignore[misc]  # fmt: skip
+    limit = 1.2 * scan + extra if local else None
+    table.add(store_name, "hybrid retrieve, top 10", size, hybrid, bare=scan, limit=limit)
+    eights = [queries[start : start + 8] for start in range(0, 48, 8)]
+    batch = await timed([lambda q=q: memory.retrieve_many(q, 10) for q in eights])  # type: ignore[misc]
     table.add(store_name, "hybrid, 8 queries in one batch", size, batch)
     forks = await timed([memory.fork for _ in range(50)])
     table.add(store_name, "fork", size, forks, limit=1.0 if local else None)

@@ -23,6 +23,7 @@ from core.errors import ContentRefused, EmbedderMismatch, EntryNotFound, MemoryR
 from core.memories import (
     FOREVER,
     ROOT_BRANCH,
+    Branch,
     Closing,
     HitRanks,
     Lineage,
@@ -115,6 +116,7 @@ class _Shared:
     epoch: int = -1
     latencies: Latencies = field(default_factory=Latencies)
     opened: bool = False
+    branches: Mapping[str, Branch] = field(default_factory=dict)
     bases: dict[tuple[str, str], _Base] = field(default_factory=dict)
 
 
@@ -484,11 +486,13 @@ class AgeMem:
         ranked = rank(corpus, list(zip(queries, vectors, strict=True)), top_k, self._ranking)
         return [tuple(_hit(index.versions[r.row], r) for r in hits) for hits in ranked]
 
-    async def _branches(self) -> Mapping[str, Any]:
-        branches = await self._shared.store.branches()
-        if self.branch not in branches:
+    async def _branches(self) -> Mapping[str, Branch]:
+        """The branches, read again only while this handle's own is not among them."""
+        if self.branch not in self._shared.branches:
+            self._shared.branches = await (await self.store()).branches()
+        if self.branch not in self._shared.branches:
             raise EntryNotFound(f"no branch {self.branch!r}.", "Fork one first.")
-        return branches
+        return self._shared.branches
 
     async def get(self, entry_id: str, *, as_of: datetime | None = None) -> MemoryEntry | None:
         """The entry as it was known at `as_of`; None when it could not be seen then."""
@@ -594,7 +598,7 @@ class AgeMem:
             versions=len(own),
             operations=sum(kinds.values()),
             operations_by_kind=kinds,
-            branches=len(branches),
+            branches=len(await (await self.store()).branches()),
             calls=self._shared.latencies.stats(await self._shared.store.timings()),
         )
 
@@ -629,6 +633,7 @@ class AgeMem:
         content = transfer.read(Path(path))
         if isinstance(content, transfer.Export):
             await store.load(content.branches, content.operations, content.vectors, content.seed)
+            self._shared.branches = {}
             return transfer.Transferred(str(path), content.entries, len(content.operations))
         results = await self.apply(content)
         for result in results:

@@ -140,10 +140,12 @@ def rank(
     for (text, _), near in zip(queries, by_vector, strict=True):
         worded = rank_by_text(corpus, text, pool) if settings.use_text else []
         linked = _rank_by_graph(corpus, near, worded, settings) if settings.use_graph else []
-        fused = _fuse(corpus, near, worded, linked, settings)
-        if settings.diversity_frac > 0.0:
-            fused = _diversify(corpus, fused[:pool], top_k, settings.diversity_frac)
-        hits.append(fused[:top_k])
+        diverse = settings.diversity_frac > 0.0
+        most = pool if diverse else top_k
+        fused = _fuse(corpus, near, worded, linked, settings=settings, most=most)
+        if diverse:
+            fused = _diversify(corpus, fused, top_k, settings.diversity_frac)
+        hits.append(fused)
     return hits
 
 
@@ -260,24 +262,20 @@ def _fuse(
     near: Sequence[int],
     worded: Sequence[int],
     linked: Sequence[int],
+    *,
     settings: RankingSettings,
+    most: int,
 ) -> list[Ranked]:
     scores = _reciprocal(settings.fusion_constant, near, worded, linked)
     vector = {row: place for place, row in enumerate(near, 1)}
     text = {row: place for place, row in enumerate(worded, 1)}
     graph = {row: place for place, row in enumerate(linked, 1)}
-    hits = [
-        Ranked(
-            row=row,
-            score=score * _weight(corpus, row, settings),
-            vector=vector.get(row),
-            text=text.get(row),
-            graph=graph.get(row),
-        )
-        for row, score in scores.items()
+    weighted = [(-score * _weight(corpus, row, settings), row) for row, score in scores.items()]
+    weighted.sort()
+    return [
+        Ranked(row, -score, vector.get(row), text.get(row), graph.get(row))
+        for score, row in weighted[:most]
     ]
-    hits.sort(key=lambda hit: (-hit.score, hit.row))
-    return hits
 
 
 def _weight(corpus: Corpus, row: int, settings: RankingSettings) -> float:
