@@ -133,6 +133,7 @@ def bare_scan(matrix: np.ndarray, queries: np.ndarray) -> list[float]:
 async def measure(store_name: str, store: object, size: int, folder: Path, table: Table) -> None:
     from dataclasses import replace
 
+    from core.memories import FOREVER
     from memory.agemem import AgeMem
     from memory.operations import Add
     from memory.retrieval import RankingSettings, rank_by_text
@@ -162,7 +163,7 @@ async def measure(store_name: str, store: object, size: int, folder: Path, table
         bare += bare_scan(matrix, query_vector[None])
         vector += await timed([lambda q=query: vector_only.retrieve(q, 10)])  # type: ignore[misc]
         hybrid += await timed([lambda q=query: memory.retrieve(q, 10)])  # type: ignore[misc]
-        corpus = index.corpus("main", "default", await memory._branches(), 2**62)
+        corpus = index.corpus("main", "default", await memory._branches(), FOREVER - 1)
         started = time.perf_counter()
         rank_by_text(corpus, query, 64)
         text_only.append(time.perf_counter() - started)

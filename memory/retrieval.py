@@ -36,6 +36,7 @@ BM25_B: Final = 0.75
 SCAN_MARGIN: Final = (
     2e-5  # float32 rounding of a 4,096-term inner product of unit vectors is below 1e-5
 )
+PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for a way round
 DAY_MICROS: Final = 86_400_000_000
 
 _TOKEN = re.compile(r"\w+(?:[-./]\w+)*")
@@ -196,44 +197,69 @@ def _best(rows: IntArray, scores: FloatArray, pool: int) -> list[int]:
 
 
 def rank_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
-    """Rows by BM25 whose document frequencies and lengths count the visible rows alone."""
+    """Rows by BM25 whose document frequencies and lengths count the visible rows alone.
+
+    Rare terms come first. Once the `pool` best so far are beyond what the other terms can add, only rows
+    that can still get there are scored further: the answer is the same, common words cost little.
+    """
+    terms = _weighted_terms(corpus, text)
+    if not terms:
+        return []
+    scores = np.zeros(len(corpus.seen))
+    candidates: IntArray | None = None
+    left = sum(weight for weight, _, _ in terms) * (BM25_K1 + 1.0)
+    for weight, all_rows, all_counts in terms:
+        rows, counts = all_rows, all_counts
+        if len(rows) > PRUNE_FROM:
+            candidates = _still_able(scores, candidates, left, pool)
+        left -= weight * (BM25_K1 + 1.0)
+        if candidates is not None:
+            wanted = candidates.astype(rows.dtype)
+            places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+            places = places[rows[places] == wanted]
+            rows, counts = rows[places], counts[places]
+        times = counts.astype(np.float64)
+        length = corpus.lengths[rows] / corpus.average_length
+        damping = BM25_K1 * (1.0 - BM25_B + BM25_B * length)
+        scores[rows] += weight * times * (BM25_K1 + 1.0) / (times + damping)
+    found = np.flatnonzero(scores > 0.0) if candidates is None else candidates
+    best = scores[found]
+    if len(found) > pool:
+        kept = best >= np.partition(best, len(best) - pool)[len(best) - pool]
+        found, best = found[kept], best[kept]
+    return _best(found, best, pool)
+
+
+def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, IntArray, IntArray]]:
+    """The query's terms with their weight and their visible postings, the weightiest first."""
     documents = len(corpus.rows)
-    found: list[tuple[IntArray, FloatArray]] = []
-    for term, repeats in sorted(Counter(tokens(text)).items()):
+    found = []
+    for term, repeats in Counter(tokens(text)).items():
         rows, counts = corpus.postings(term)
         if not corpus.whole:
             kept = corpus.seen[rows]
             rows, counts = rows[kept], counts[kept]
         frequency = len(rows)
-        if not frequency:
-            continue
-        weight = repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
-        times = counts.astype(np.float64)
-        length = corpus.lengths[rows] / corpus.average_length
-        found.append(
-            (
-                rows,
-                weight
-                * times
-                * (BM25_K1 + 1.0)
-                / (times + BM25_K1 * (1.0 - BM25_B + BM25_B * length)),
-            )
-        )
-    if not found:
-        return []
-    if len(found) == 1:
-        rows, scores = found[0]
-    else:
-        dense = np.zeros(len(corpus.seen))
-        for rows, scores in found:
-            dense[rows] += scores
-        rows = np.flatnonzero(dense)
-        scores = dense[rows]
-    if len(rows) > pool:
-        floor = np.partition(scores, len(scores) - pool)[len(scores) - pool]
-        kept = scores >= floor
-        rows, scores = rows[kept], scores[kept]
-    return _best(rows, scores, pool)
+        if frequency:
+            weight = repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
+            found.append((-weight, term, rows, counts))
+    found.sort(key=lambda item: item[:2])
+    return [(-weight, rows, counts) for weight, _, rows, counts in found]
+
+
+def _still_able(
+    scores: FloatArray, candidates: IntArray | None, left: float, pool: int
+) -> IntArray | None:
+    """Rows that can still be among the `pool` best when at most `left` is added; None for all of them."""
+    found = np.flatnonzero(scores > 0.0) if candidates is None else candidates
+    if len(found) <= pool:
+        return candidates
+    reached = scores[found]
+    threshold = float(np.partition(reached, len(reached) - pool)[len(reached) - pool])
+    if candidates is None and threshold <= left + 1e-9:
+        return None
+    able: IntArray = found[reached + left + 1e-9 >= threshold]
+    return able
 
 
 def _rank_by_graph(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memory import retrieval
 from memory.embedders import HashedNgramEmbedder
 from memory.index import MemoryIndex
 from memory.retrieval import (
@@ -142,6 +143,23 @@ def test_vector_ranking_is_exact_whatever_else_is_in_the_matrix(
     assert ranked == expected
     alone = corpus(["x"] * visible, vectors=np.ascontiguousarray(matrix[rows]))
     assert [int(rows[i]) for i in rank_by_vector(alone, [query], pool)[0]] == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 6))
+def test_skipping_common_words_gives_the_same_answer(seed: int, pool: int, words: int) -> None:
+    generator = np.random.default_rng(seed)
+    texts = [
+        " ".join(f"w{word}" for word in np.minimum(generator.geometric(0.3, 6), 12))
+        for _ in range(400)
+    ]
+    query = " ".join(f"w{word}" for word in generator.integers(1, 13, words))
+    found = corpus(texts, visible=sorted(generator.choice(400, 350, replace=False).tolist()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "PRUNE_FROM", 10**9)
+        expected = rank_by_text(found, query, pool)
+        patch.setattr(retrieval, "PRUNE_FROM", 0)
+        assert rank_by_text(found, query, pool) == expected
 
 
 async def test_hashed_vectors_are_unit_deterministic_and_near_for_like_spelling() -> None:
