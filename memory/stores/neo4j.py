@@ -175,14 +175,20 @@ class Neo4jStore:
                 "Give one like bolt://host:7687 or neo4j+s://host.",
             )
         with self._guard():
-            driver = AsyncGraphDatabase.driver(
-                self._uri,
-                auth=self._auth,
-                connection_timeout=5.0,
-                max_transaction_retry_time=self._retry_seconds,
-                notifications_min_severity=NotificationMinimumSeverity.OFF,
-                user_agent="athena",
-            )
+            try:
+                driver = AsyncGraphDatabase.driver(
+                    self._uri,
+                    auth=self._auth,
+                    connection_timeout=5.0,
+                    max_transaction_retry_time=self._retry_seconds,
+                    notifications_min_severity=NotificationMinimumSeverity.OFF,
+                    user_agent="athena",
+                )
+            except ValueError as error:
+                raise MemoryStoreError(
+                    f"the Neo4j address {self._uri!r} cannot be read: {error}.",
+                    "Give one like bolt://host:7687 or neo4j+s://host.",
+                ) from error
             try:
                 await self._prepare(driver)
             except BaseException:
@@ -246,7 +252,7 @@ class Neo4jStore:
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn the driver's failures into MemoryStoreError with a cure."""
-        from neo4j.exceptions import ConfigurationError, DriverError, Neo4jError
+        from neo4j.exceptions import DriverError, Neo4jError
 
         try:
             yield
@@ -254,11 +260,6 @@ class Neo4jStore:
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MemoryStoreError(
                 f"Neo4j at {self._uri} failed: {message}", _cure(error)
-            ) from error
-        except (ValueError, ConfigurationError) as error:
-            raise MemoryStoreError(
-                f"the Neo4j address {self._uri!r} does not serve: {error}.",
-                "Give one like bolt://host:7687 or neo4j://host:7687.",
             ) from error
 
     def _open_driver(self) -> AsyncDriver:

@@ -122,3 +122,22 @@ def test_lucene_syntax_is_escaped(text: str) -> None:
         if character in '+-!(){}[]^"~*?:/&|<>=':
             assert plain[place - 1] == "\\"
     assert not {"AND", "OR", "NOT"} & set(escaped.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase", "does not take writes"),
+        ("Neo.ClientError.Statement.AccessMode", "does not take writes"),
+        ("Neo.ClientError.Security.Forbidden", "does not take writes"),
+        ("Neo.ClientError.Database.DatabaseNotFound", "database that exists"),
+        ("Neo.ClientError.Security.Unauthorized", "NEO4J_PASSWORD"),
+    ],
+)
+def test_each_refusal_of_the_server_has_its_cure(code: str, cure: str) -> None:
+    from neo4j.exceptions import Neo4jError
+
+    error = Neo4jError._hydrate_neo4j(code=code, message="no")
+    with pytest.raises(MemoryStoreError) as caught, Neo4jStore("bolt://x", "n", "p")._guard():
+        raise error
+    assert cure in caught.value.cure
