@@ -665,7 +665,8 @@ class DryRunReport:
             "faults": list(self.faults),
             "sends_orders": False,
             "notes": [
-                "No orders are sent. To trade without money, bar by bar: athena paper-trade."
+                *self.faults,
+                "No orders are sent. To trade without money, bar by bar: athena paper-trade.",
             ],
         }
 

@@ -219,7 +219,7 @@ class StrategyAgents:
         self._allow_short = allow_short
         self._name = type(strategy).__name__
         self._repeats = one_symbol and risk is None
-        self._last: tuple[dict[str, float], float, Decision] | None = None
+        self._last: tuple[str, float, float, Decision] | None = None
 
     async def decide(self, history: History, state: State) -> Decision:
         """One decision. Raises: StrategyError, LookAhead (both with file and line)."""
@@ -234,14 +234,15 @@ class StrategyAgents:
         except (Exception, SystemExit) as error:
             raise _strategy_error(error, f"{self._name}.decide") from error
         last = self._last
-        if (
-            last is not None
-            and type(answer) is dict
-            and answer == last[0]
-            and abs(last[1] - state.weight(0)) <= SAME_WEIGHT
-        ):
-            # Most steps change nothing: the same weight, marked as wanted, is the same decision.
-            return last[2]
+        if last is not None and type(answer) is dict and len(answer) == 1:
+            value = answer.get(last[0])
+            if (
+                type(value) is float
+                and value == last[1]
+                and abs(last[2] - state.weight(0)) <= SAME_WEIGHT
+            ):
+                # Most steps change nothing: the same weight, marked as wanted, is the same decision.
+                return last[3]
         symbols = history.symbols
         if len(symbols) == 1:
             return self._decide_one(answer, symbols[0], history, state)
@@ -362,7 +363,7 @@ class StrategyAgents:
         if not intents and not verdicts and special is None:
             decision = Decision(targets=_kept(symbol, weight), cancel_columns=ended)
             if self._repeats and type(answer) is dict and type(answer.get(symbol)) is float:
-                self._last = (dict(answer), wanted, decision)
+                self._last = (symbol, answer[symbol], wanted, decision)
             return decision
         return Decision(
             targets=_kept(symbol, weight), verdict=verdicts, intents=intents, cancel_columns=ended

@@ -238,6 +238,8 @@ class RunEntry:
     started: str | None
     status: str
     final_equity_usd: float | None
+    decided_by: str | None = None
+    mock: bool = False
 
 
 def list_runs(runs_dir: Path) -> tuple[RunEntry, ...]:
@@ -400,11 +402,17 @@ def _entry(path: Path) -> RunEntry:
         manifest = read_manifest(path)
     except RunFolderError:
         return RunEntry(path, None, None, "damaged", None)
-    equity: float | None = None
+    summary: dict[str, Any] = {}
     with suppress(RunFolderError):
-        equity = _read_json(path / SUMMARY, "").get("final_equity_usd")
+        summary = _read_json(path / SUMMARY, "")
     return RunEntry(
-        path, manifest.get("mode"), manifest.get("started"), str(manifest.get("status")), equity
+        path,
+        manifest.get("mode"),
+        manifest.get("started"),
+        str(manifest.get("status")),
+        summary.get("final_equity_usd"),
+        summary.get("decided_by"),
+        bool((manifest.get("data") or {}).get("mock")),
     )
 
 

@@ -72,10 +72,10 @@ class Tape:
 
     def show(self) -> tuple[FloatArray, npt.NDArray[np.datetime64]]:
         """(fields [F, T, N], times [T]) for strategies: all rows up to the present are filled in, what
-        lies behind them is NaN."""
+        lies behind them is 0."""
         if self._known is None:
             shape = self.stack.shape
-            self._known = np.full(shape, np.nan)
+            self._known = np.zeros(shape)  # pages that are never shown are never touched
             self._times = np.full(shape[1], np.datetime64("NaT"), dtype="datetime64[ns]")
             self._shown = _read_only(self._known), _read_only(self._times)
         first, last, count = self._shown_rows, self.row + 1, self.count

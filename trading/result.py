@@ -462,8 +462,9 @@ class Run:
         """The weights decided on at each record, [S, N]: time by symbol, fractions of equity.
 
         These are the accepted `targets`, what the book was steered to, not marked weights: records hold
-        no prices. A symbol that is held without a target and without an order is being held, so that its
-        last weight stands; one without a position, a target or an order is 0.
+        no prices. A symbol that is held without a target and without a market order is being held (a
+        protective stop may be working), so that its last weight stands; one without a position, a target or
+        an order is 0.
         """
         import pandas as pd
 
@@ -473,7 +474,7 @@ class Run:
         for record in self.steps():
             times.append(record["as_of"])
             row: dict[int, float] = {}
-            ordered = {order["symbol"] for order in record["orders"]}
+            ordered = {order["symbol"] for order in record["orders"] if order["type"] == "market"}
             for symbol in record["positions"]:
                 column = columns.setdefault(symbol, len(columns))
                 if symbol not in ordered and rows:

@@ -73,7 +73,7 @@ def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
     if first >= panel.rows:
         raise DataError(
             f"The first decision needs {max(warmup, 1)} bars and the data have {panel.rows}.",
-            "Give more data, or lower trading.warmup_bars.",
+            "Give more data, or lower the warm-up (trading.warmup_bars, or the strategy's `warmup`).",
         )
     return Span(first, panel.rows - 1)
 

@@ -36,14 +36,6 @@ class Says:
         return self._say(history, state)
 
 
-def agents(
-    strategy: Any, *, risk: RiskManager | None = None, allow_short: bool = False
-) -> StrategyAgents:
-    return StrategyAgents(
-        strategy, ExecutionAgent(ExecutionConfig()), risk, allow_short=allow_short
-    )
-
-
 def run(
     say: Callable[[Any, Any], Any] | Any,
     panel: Panel | None = None,
@@ -51,8 +43,15 @@ def run(
     risk: RiskManager | None = None,
 ) -> list[dict[str, Any]]:
     strategy = Says(say) if callable(say) else say
-    deciders = agents(strategy, risk=risk, allow_short=trading.allow_short)
-    return records(run_lines(panel or make_panel({"A": UP, "B": UP}), deciders, trading)[1])
+    panel = panel or make_panel({"A": UP, "B": UP})
+    deciders = StrategyAgents(
+        strategy,
+        ExecutionAgent(ExecutionConfig()),
+        risk,
+        allow_short=trading.allow_short,
+        one_symbol=len(panel.symbols) == 1 and int(panel.leaves_at[0]) == NEVER,
+    )
+    return records(run_lines(panel, deciders, trading)[1])
 
 
 def fault(say: Callable[[Any, Any], Any], panel: Panel | None = None) -> AthenaError:
@@ -316,6 +315,14 @@ def test_a_wrong_return_names_the_value_and_where_decide_stands(
     assert len(error.message) < 400
 
 
+@pytest.mark.parametrize("wrong", [np.array([0.0, 0.0]), True, "0"])
+def test_a_wrong_return_is_told_also_after_a_steady_weight(wrong: Any) -> None:
+    def say(history: Any, state: Any) -> Any:
+        return {"A": 0.0 if history.row < 2 else wrong}
+
+    assert "the weight of A is" in fault(say, make_panel({"A": UP})).message
+
+
 @pytest.mark.parametrize("number", [10**400, 1e300])
 def test_a_weight_without_bounds_is_told(number: Any) -> None:
     assert "the weight of A is" in fault(lambda history, state: {"A": number}).message
@@ -525,7 +532,11 @@ def test_the_scalar_path_of_one_symbol_gives_the_bytes_of_the_array_path(
         for agents_class, risk_class in ((StrategyAgents, RiskManager), (ArrayAgents, ArrayRisk)):
             risk = risk_class(limits, allow_short) if with_risk else None
             deciders = agents_class(
-                Moody(seed, "Y1"), ExecutionAgent(ExecutionConfig()), risk, allow_short=allow_short
+                Moody(seed, "Y1"),
+                ExecutionAgent(ExecutionConfig()),
+                risk,
+                allow_short=allow_short,
+                one_symbol=agents_class is StrategyAgents and not seed % 2,
             )
             lines.append(run_lines(panel, deciders, trading)[1])
         assert lines[0] == lines[1]

@@ -314,4 +314,4 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(DataError) as caught:
         fetch_bars(["ANY"])
-    assert 'pip install "athena-trading-agent[live]"' in caught.value.cure
+    assert "pip install 'athena-trading-agent[live]'" in caught.value.cure

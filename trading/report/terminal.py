@@ -309,6 +309,7 @@ def render_runs(runs: Sequence[Json], console: Console) -> None:
             (
                 _folder_name(run["run_dir"]),
                 run["mode"] or words.NONE,
+                run.get("decided_by") or words.NONE,
                 words.dollars(run["final_equity_usd"]),
                 ", ".join(remarks),
             )
@@ -316,6 +317,7 @@ def render_runs(runs: Sequence[Json], console: Console) -> None:
     columns: list[Column] = [
         ("Run", "whole"),
         ("mode", "whole"),
+        ("decided by", "text"),
         ("final equity", "number"),
         ("notes", "text"),
     ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXTRA = 'pip install "athena-trading-agent[live]"'
+EXTRA = "pip install 'athena-trading-agent[live]' (in a checkout: pip install '.[live]')"
 INSTEAD = "Or import a file of prices: athena data import FILE."
 CHART = "/v8/finance/chart/"
 NO_DATA = 404
