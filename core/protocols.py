@@ -266,8 +266,11 @@ class MemoryStore(Protocol):
 
     async def derived(self) -> Derived: ...
 
-    async def rebuild(self, vectors: Sequence[StoredVector]) -> None:
-        """Make every table and index but the log anew from the log, with these vectors."""
+    async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
+        """Make every table and index but the log anew from the log, with these vectors.
+
+        False, and nothing done, when the log has gone on since `at_sequence`.
+        """
 
     async def load(
         self,

@@ -444,7 +444,7 @@ class AgeMem:
 
     def _as_of(self, moment: datetime | None) -> int:
         check_moment(moment, "as_of")
-        return to_micros(self._shared.clock.now() if moment is None else moment)
+        return min(to_micros(self._shared.clock.now() if moment is None else moment), FOREVER - 1)
 
     async def _index(self, with_vectors: bool = False) -> MemoryIndex:
         """The cached columns, brought up to the store's last operation."""
@@ -645,23 +645,29 @@ class AgeMem:
     async def check(self) -> tuple[str, ...]:
         """What does not agree with the operation log, in words; empty when all is well."""
         store = await self.store()
-        found = verify.problems(
-            await store.branches(), await store.operations(), await store.derived()
-        )
-        return tuple(found)
+        while True:
+            before = await store.state()
+            found = verify.problems(
+                await store.branches(), await store.operations(), await store.derived()
+            )
+            # Somebody wrote between the reads: these problems may be none, so look again.
+            if not found or await store.state() == before:
+                return tuple(found)
 
     async def rebuild(self) -> int:
         """Make every table and index anew from the log, embedding every text with this embedder."""
         store = await self.store()
-        versions = [v for record in await store.operations() for v in record.opened if v.content]
-        texts = list(dict.fromkeys(version.content for version in versions))
         by_text: dict[str, StoredVector] = {}
-        for start in range(0, len(texts), 256):
-            part = texts[start : start + 256]
-            by_text |= dict(zip(part, await self._vectors(part), strict=True))
-        vectors = [replace(by_text[v.content], version_id=v.version_id) for v in versions]
-        await store.rebuild(vectors)
-        return len(versions)
+        while True:
+            operations = await store.operations()
+            versions = [v for record in operations for v in record.opened if v.content]
+            texts = list(dict.fromkeys(v.content for v in versions if v.content not in by_text))
+            for start in range(0, len(texts), 256):
+                part = texts[start : start + 256]
+                by_text |= dict(zip(part, await self._vectors(part), strict=True))
+            vectors = [replace(by_text[v.content], version_id=v.version_id) for v in versions]
+            if await store.rebuild(vectors, operations[-1].sequence if operations else 0):
+                return len(versions)
 
 
 def _filter(where: Mapping[str, Any] | None) -> Filter | None:

@@ -486,10 +486,13 @@ class Neo4jStore:
             index_problems=tuple(problems),
         )
 
-    async def rebuild(self, vectors: Sequence[StoredVector]) -> None:
+    async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
         records = await self.operations()
 
-        async def work(transaction: _Neo4jTransaction) -> None:
+        async def work(transaction: _Neo4jTransaction) -> bool:
+            following, _ = await transaction.position()
+            if following != at_sequence + 1 or len(records) != at_sequence:
+                return False
             for label in ("AthenaVersion", "AthenaClosing", "AthenaEntry"):
                 await transaction.run(f"MATCH (n:{label} {{run: $run}}) DETACH DELETE n")
             for record in records:
@@ -497,8 +500,9 @@ class Neo4jStore:
             await transaction.put_vectors(vectors)
             await transaction.mark_purged(records)
             await transaction.next_epoch()
+            return True
 
-        await self._write(ROOT_BRANCH, work)
+        return await self._write(ROOT_BRANCH, work)
 
     async def load(
         self,

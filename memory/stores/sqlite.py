@@ -304,12 +304,14 @@ class SqliteStore:
             index_problems=tuple(problems),
         )
 
-    async def rebuild(self, vectors: Sequence[StoredVector]) -> None:
-        records = await self.operations()
-        purged = {entry_id for record in records for entry_id in record.purged}
-
-        async def work(transaction: _SqliteTransaction) -> None:
+    async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
+        async def work(transaction: _SqliteTransaction) -> bool:
             run = transaction.run
+            following, _ = await transaction.position()
+            if following != at_sequence + 1:
+                return False
+            records = await self.operations()
+            purged = {entry_id for record in records for entry_id in record.purged}
             for table in ("embeddings", "closings", "edges", "versions", "entries"):
                 run(f"DELETE FROM {table}")
             run("INSERT INTO text_index(text_index) VALUES ('delete-all')")
@@ -319,8 +321,9 @@ class SqliteStore:
                 run("UPDATE entries SET purged = 1 WHERE entry_id = ?", (entry_id,))
             transaction.put_vectors(vectors)
             transaction.next_epoch()
+            return True
 
-        await self._write(ROOT_BRANCH, work)
+        return await self._write(ROOT_BRANCH, work)
 
     async def load(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -126,6 +127,13 @@ async def no_lesson_before_its_outcome(folder: Path) -> None:
 
 async def test_a_lesson_never_appears_before_its_outcome(tmp_path: Path) -> None:
     await no_lesson_before_its_outcome(tmp_path)
+
+
+async def test_the_end_of_time_sees_what_stands(tmp_path: Path) -> None:
+    async with AgeMem(store=SqliteStore(tmp_path / "m.db"), clock=HandClock()) as memory:
+        await memory.add("stands")
+        assert len(await memory.list(as_of=datetime.max.replace(tzinfo=UTC))) == 1
+        assert await memory.list(as_of=datetime.min.replace(tzinfo=UTC)) == ()
 
 
 async def test_without_the_gate_that_test_fails(
