@@ -391,6 +391,7 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     answers: list[T] = []
     errors: list[BaseException] = []
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    ended = threading.Event()
 
     async def told() -> T:
         task = asyncio.current_task()
@@ -403,18 +404,21 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
             answers.append(asyncio.run(told()))
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=body, name="athena-run")
     thread.start()
     interrupted = False
-    while thread.is_alive():
+    while not ended.is_set():  # Thread.join takes a thread for dead once Ctrl-C has interrupted it
         try:
-            thread.join()
+            ended.wait()
         except KeyboardInterrupt:
             interrupted = True
             for loop, task in started:
                 with suppress(RuntimeError):  # the loop may have closed in this moment
                     loop.call_soon_threadsafe(task.cancel)
+    thread.join()
     if errors:
         if interrupted and isinstance(errors[0], asyncio.CancelledError):
             raise KeyboardInterrupt from errors[0]

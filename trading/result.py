@@ -485,7 +485,7 @@ class Run:
         weights = np.zeros((len(rows), len(columns)))
         for step, row in enumerate(rows):
             weights[step, list(row)] = list(row.values())
-        index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="time")
+        index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="time").as_unit("ns")
         return pd.DataFrame(weights, index=index, columns=list(columns))
 
     @property
