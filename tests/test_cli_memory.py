@@ -139,3 +139,15 @@ def test_the_commands_serve_neo4j(athena: Athena) -> None:
     finally:
         as_json(athena, "purge", entry, *place)
     assert neo4j_store("athena", seed=None).name == "neo4j"
+
+
+def test_the_memory_of_a_run_is_read_by_the_runs_name(athena: Athena, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "20200101T000000Z-backtest-abc"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    missing = athena("memory", "--run", str(folder), "list", "--json")
+    assert missing.returncode == 2
+    assert json.loads(missing.stdout)["error"]["kind"] == "RunNotFound"
+    as_json(athena, "add", "kept by a run", "--set", f"memory.path={folder / 'memory.db'}")
+    found = athena("memory", "--run", str(folder), "search", "kept", "--json")
+    assert [hit["text"] for hit in json.loads(found.stdout)["hits"]] == ["kept by a run"]
