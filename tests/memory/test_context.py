@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import ContentRefused
@@ -102,6 +102,7 @@ async def test_the_summariser_is_deterministic_extractive_and_within_its_limit()
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(min_size=1))))
 def test_the_budget_always_holds(messages: list[tuple[str, str]]) -> None:
     context = ShortTermMemory(24)

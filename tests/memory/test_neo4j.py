@@ -6,7 +6,7 @@ import os
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import MemoryStoreError
@@ -114,6 +114,7 @@ def test_server_versions_are_read_and_old_servers_refused() -> None:
     assert Dialect.of((5, 26)).prefix == "CYPHER 5 "
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_lucene_syntax_is_escaped(text: str) -> None:
     escaped = escape_lucene(text)

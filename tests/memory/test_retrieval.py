@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory import retrieval
@@ -126,7 +126,7 @@ def test_diversity_prefers_an_unlike_hit() -> None:
     assert [h.row for h in rank(found, [("q", query)], 2, mixed)[0]] == [0, 2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_vector_ranking_is_exact_whatever_else_is_in_the_matrix(
     visible: int, pool: int, seed: int
@@ -145,7 +145,7 @@ def test_vector_ranking_is_exact_whatever_else_is_in_the_matrix(
     assert [int(rows[i]) for i in rank_by_vector(alone, [query], pool)[0]] == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 6))
 def test_skipping_common_words_gives_the_same_answer(seed: int, pool: int, words: int) -> None:
     generator = np.random.default_rng(seed)
