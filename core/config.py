@@ -35,11 +35,7 @@ NOT_BUILT: Mapping[str, str] = {
     "olmoe.model_path": "the language model",
     "olmoe.device": "the language model",
     "olmoe.dtype": "the language model",
-    "memory.store": "the memory",
-    "memory.path": "the memory",
-    "memory.neo4j_uri": "the memory",
-    "memory.policy": "the memory",
-    "memory.entry_cap": "the memory",
+    "memory.policy": "the memory's learned policy",
     "communication.enabled": "communication between agents",
     "evolution.enabled": "evolution of agents",
     "learning.enabled": "learning from outcomes",
@@ -286,6 +282,7 @@ class MemoryConfig(Section):
     neo4j_uri: str | None = None
     policy: str = "heuristic"
     entry_cap: Annotated[int, Field(ge=1)] | None = None
+    embedder: Literal["hashed", "minilm"] = "hashed"
 
 
 class CommunicationConfig(Section):

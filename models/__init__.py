@@ -1,0 +1,1 @@
+"""The language model and what is built on it."""
