@@ -705,7 +705,7 @@ def dry_run(config: AthenaConfig) -> DryRunReport:
         ),
         Part("live feed", "off", "not built yet"),
         Part("model", "off", "not built yet"),
-        Part("memory", "off", "not built yet"),
+        Part("memory", "off", "not part of a run yet; `athena memory` works"),
         Part("learning", "off", "not built yet"),
     ]
     return DryRunReport(tuple(parts), tuple(taken_names()))
