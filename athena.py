@@ -37,13 +37,15 @@ __all__ = [
 
 
 def backtest(
-    data: str | Path | pd.DataFrame | None = None,
+    data: str | Path | pd.DataFrame | Panel | None = None,
     *,
     strategy: Strategy | str | None = None,
     weights: str | Path | pd.DataFrame | None = None,
     config: AthenaConfig | Mapping[str, Any] | str | Path | None = None,
     seed: int | None = None,
-    symbols: Sequence[str] | None = None,
+    symbols: Sequence[str] | str | None = None,
+    universe: str | Path | None = None,
+    views: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
     no_risk: bool = False,
@@ -51,9 +53,9 @@ def backtest(
 ) -> Run:
     """A backtest as `athena backtest` runs it; works inside a running event loop.
 
-    `data`: a path, a frame (long or wide), "mock", or None for the shipped sample. `strategy`: an object
-    with `decide`, or "FILE.py:Class". `weights`: a frame (long or times x symbols) or a path. `config`: a
-    configuration, nested mappings, or the path of a YAML or JSON file.
+    `data`: a path, a frame (long or wide), a panel, "mock", or None for the shipped sample. `strategy`: an
+    object with `decide`, or "FILE.py:Class". `weights`: a frame (long or times x symbols) or a path. `config`:
+    a configuration, nested mappings, or the path of a YAML or JSON file.
     Raises: as the command; every error is a `core.errors.AthenaError`.
     """
     from agents.assemble import RunOptions
@@ -61,7 +63,9 @@ def backtest(
 
     options = RunOptions(
         data=str(data) if isinstance(data, Path) else data,
-        symbols=None if symbols is None else tuple(symbols),
+        symbols=_names(symbols),
+        universe=None if universe is None else Path(universe),
+        views=None if views is None else Path(views),
         start=start,
         end=end,
         strategy=strategy,
@@ -92,6 +96,12 @@ def load_panel(data: str | Path | pd.DataFrame | None = None) -> Panel:
     from trading.sources.load import load_panel as load
 
     return load(data, config=AthenaConfig().data)
+
+
+def _names(symbols: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if symbols is None:
+        return None
+    return tuple(symbols.split(",")) if isinstance(symbols, str) else tuple(symbols)
 
 
 def _config(config: AthenaConfig | Mapping[str, Any] | str | Path | None) -> AthenaConfig:

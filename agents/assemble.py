@@ -15,6 +15,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -36,14 +37,16 @@ from core.config import AthenaConfig, RiskConfig, config_hash
 from core.errors import DataError, PriceMissing, UsageError
 from core.protocols import Agents, Strategy
 from core.runlog import RunFolder
+from core.types import Order
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
-from trading.panel import MARK, NEVER, Panel, as_traded_at
+from trading.panel import CLOSE, MARK, NEVER, Panel, as_traded_at
 from trading.paper import saved_book, stopping_on_signals, trade_rows
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
     Progress,
     Span,
+    annual_bars,
     benchmark_outcome,
     booked_column,
     cash_column,
@@ -66,6 +69,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OLD_DAYS = 7
+"""A last bar older than this is no basis for orders today."""
+MANY_TIMES_EQUITY = 2.0
+"""Above this sum of weights a user may have meant percent."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -74,7 +82,7 @@ class RunOptions:
     `data`, `strategy` and `weights` may also be a frame, an object with `decide`, and a frame.
     """
 
-    data: str | Path | pd.DataFrame | None = None
+    data: str | Path | pd.DataFrame | Panel | None = None
     symbols: tuple[str, ...] | None = None
     universe: Path | None = None
     start: str | None = None
@@ -118,6 +126,8 @@ def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
     """The panel that the options name. Raises: DataError, also for dates the wrong way round."""
     from trading.sources.load import load_panel
 
+    if isinstance(options.data, Panel):
+        return options.data
     if options.end is not None:
         end, _ = moment_of(options.end, "--end")
         if options.start is not None and moment_of(options.start, "--start")[0] > end:
@@ -209,7 +219,12 @@ def build_deciders(
     coordinator = Coordinator(
         indicators=indicators,
         analyst=MarketAnalyst(config.agents.analyst, external_views=views),
-        strategy=StrategyAgent(config.agents.strategy, allow_short=allow_short),
+        strategy=StrategyAgent(
+            config.agents.strategy,
+            allow_short=allow_short,
+            # By the calendar that the settings name and the interval of the first bars: nothing later.
+            bars_per_year=bars_per_year(panel.calendar, panel.interval),
+        ),
         risk=risk,
         execution=execution,
     )
@@ -250,6 +265,29 @@ def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def run_notes(account: Account, deciders: Deciders) -> list[str]:
+    """What happened in a run that its figures do not show by themselves."""
+    panel, last = account.tape.panel, account.tape.row
+    notes = []
+    for symbol, row in account.broker.delisted:
+        closes = panel.stack[CLOSE, row + 1 : last + 1, panel.symbols.index(symbol)]
+        again = " Its bars came back later." if bool(np.any(~np.isnan(closes))) else ""
+        notes.append(
+            f"{symbol} had no bar for {account.broker.delisting_bars} rows and was closed as delisted at "
+            f"{panel.as_of[row][:10]}, at its last close.{again}"
+        )
+    agents = deciders.agents
+    if isinstance(agents, StrategyAgents):
+        if agents.most_asked_frac > MANY_TIMES_EQUITY:
+            notes.append(
+                f"Weights of up to {agents.most_asked_frac:,.6g} in sum were asked for; 1 is all of the "
+                "equity."
+            )
+        if isinstance(agents.strategy, WeightsStrategy) and not agents.strategy.applied:
+            notes.append("No row of the weights was visible by the last bar: nothing was traded.")
+    return notes
+
+
 def outcome_of(
     account: Account,
     benchmark: Account,
@@ -257,7 +295,7 @@ def outcome_of(
     config: AthenaConfig,
     mode: str,
     run_dir: Path,
-    decided_by: str,
+    deciders: Deciders,
     seconds: float,
     interrupted: bool,
 ) -> RunOutcome:
@@ -266,6 +304,10 @@ def outcome_of(
     times = curve_times(panel, curve)
     steps = len(curve.equity_usd)
     last = curve.first_row + steps - 1
+    per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
+    notes = [*panel.notes, *run_notes(account, deciders)]
+    if calendar_note is not None:
+        notes.append(calendar_note)
     return RunOutcome(
         run_dir=str(run_dir),
         mode=mode,
@@ -280,11 +322,11 @@ def outcome_of(
             interval=panel.interval,
             has_volume=panel.has_volume,
             sha256=panel.sha256,
-            notes=panel.notes,
+            notes=tuple(notes),
         ),
         seed=config.seed,
         config_hash=config_hash(config),
-        bars_per_year=bars_per_year(panel.calendar, panel.interval),
+        bars_per_year=per_year,
         initial_cash_usd=config.trading.initial_cash_usd,
         times=times,
         equity_usd=equity_column(curve),
@@ -297,7 +339,7 @@ def outcome_of(
         orders=account.broker.orders,
         fills=account.broker.fills,
         seconds=seconds,
-        decided_by=decided_by,
+        decided_by=deciders.name,
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
         command=shlex.join(["athena", *sys.argv[1:]])
@@ -341,7 +383,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             account,
             config,
             mode="backtest",
-            decided_by=deciders.name,
+            deciders=deciders,
             began=began,
             interrupted=interrupted,
         )
@@ -356,7 +398,7 @@ def _finish(
     config: AthenaConfig,
     *,
     mode: str,
-    decided_by: str,
+    deciders: Deciders,
     began: float,
     interrupted: bool,
 ) -> None:
@@ -370,7 +412,7 @@ def _finish(
         config=config,
         mode=mode,
         run_dir=folder.path,
-        decided_by=decided_by,
+        deciders=deciders,
         seconds=time.monotonic() - began,
         interrupted=interrupted,
     )
@@ -489,6 +531,9 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
         if holdings.cash_usd is None:
             notes.append("The holdings have no CASH line: cash is taken to be 0.")
+    age = _age_note(panel, row, options.as_of)
+    if age is not None:
+        notes.append(age)
     record = run_sync(run_step(account, row))
     assert record is not None
     equity = record["equity_usd"]
@@ -501,7 +546,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         as_of=record["as_of"],
         equity_usd=equity,
         cash_usd=record["cash_usd"],
-        orders=[_plain(order) for order in record["orders"]],
+        orders=[_estimated(order, panel, row, record["positions"]) for order in record["orders"]],
         targets=record["targets"],
         views=_view_rows(record["views"]),
         limits=[_plain(verdict) for verdict in record["verdict"]],
@@ -513,6 +558,32 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
         notes=notes,
     )
+
+
+def _estimated(
+    order: Order, panel: Panel, row: int, positions: Mapping[str, float]
+) -> dict[str, Any]:
+    """An order with its signed number of shares: as fixed, or what a market order would come to at the last
+    close (it is fixed at the fill)."""
+    plain = _plain(order)
+    if order.quantity is not None:
+        shares = order.quantity if order.side == "buy" else -order.quantity
+    else:
+        assert order.value_usd is not None
+        close = float(panel.stack[MARK, row, panel.symbols.index(order.symbol)])
+        shares = order.value_usd / close - positions.get(order.symbol, 0.0)
+    return {**plain, "estimated_quantity": round(shares, 6)}
+
+
+def _age_note(panel: Panel, row: int, as_of: str | None) -> str | None:
+    """A sentence when the last bar is older than a week at the moment of the decision."""
+    moment = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "ns")
+    if as_of is not None:
+        moment = min(moment, np.datetime64(as_of[:10], "ns"))
+    days = int((moment - panel.times[row]) / np.timedelta64(1, "D"))
+    if days <= OLD_DAYS:
+        return None
+    return f"The last bar is {days:,} days old: these orders are for then, not for today."
 
 
 def _row_as_of(panel: Panel, as_of: str | None) -> int:
@@ -638,7 +709,7 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
             account,
             config,
             mode="paper-trade",
-            decided_by=deciders.name,
+            deciders=deciders,
             began=began,
             interrupted=False,
         )

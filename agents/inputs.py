@@ -199,6 +199,11 @@ class WeightsStrategy:
         self._taken = 0
         self.symbols = frozenset(symbols)
 
+    @property
+    def applied(self) -> bool:
+        """Whether any allocation was visible yet."""
+        return self._taken > 0
+
     def decide(self, history: History, state: State) -> Mapping[str, float | None] | None:
         now = int(history.times[-1].astype("datetime64[ns]").astype(np.int64))
         visible = bisect_right(self._moments, now)

@@ -65,7 +65,10 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
     name = "strategy"
     task = "Turn signals and views into target weights."
 
-    def __init__(self, config: StrategyConfig, allow_short: bool) -> None:
+    def __init__(
+        self, config: StrategyConfig, allow_short: bool, bars_per_year: float = 252.0
+    ) -> None:
+        """`bars_per_year` counts where the settings leave it open (null)."""
         self._config = config
         self._allow_short = allow_short
         self._weights = (
@@ -76,7 +79,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         )
         self._enough = config.min_signal_frac * sum(self._weights) - _SMALLEST
         self._prepared: tuple[FloatArray, FloatArray] | None = None
-        self._year_root = math.sqrt(config.bars_per_year)
+        self._year_root = math.sqrt(config.bars_per_year or bars_per_year)
         self._returns = ReturnsWindow(config.portfolio_volatility_bars)
 
     @property

@@ -202,6 +202,7 @@ class StrategyAgents:
     (always), then the risk manager speaks (unless switched off), then execution makes orders of it.
     `one_symbol` says that the data have one symbol, which never leaves the universe: then, without a risk
     manager, the same answer for a book that is as wanted is the same decision, without another look.
+    `most_asked_frac` is the largest gross weight asked for so far.
     """
 
     def __init__(
@@ -218,6 +219,7 @@ class StrategyAgents:
         self.risk = risk
         self._allow_short = allow_short
         self._name = type(strategy).__name__
+        self.most_asked_frac = 0.0
         self._repeats = one_symbol and risk is None
         self._last: tuple[str, float, float, Decision] | None = None
 
@@ -347,6 +349,7 @@ class StrategyAgents:
                 if _is_plain(special):
                     special = None
         wanted = weight
+        self.most_asked_frac = max(self.most_asked_frac, abs(weight))
         verdicts: tuple[Verdict, ...] = ()
         if weight != 0.0 and history.barred is not None:
             cut = round(state.weight(0), WEIGHT_DIGITS) if math.isnan(weight) else weight
@@ -391,6 +394,8 @@ class StrategyAgents:
                 wanted[column] = round(target.weight, WEIGHT_DIGITS)
                 if not _is_plain(target):
                     special[column] = target
+            asked = float(np.abs(wanted[~np.isnan(wanted)]).sum())
+            self.most_asked_frac = max(self.most_asked_frac, asked)
         verdicts: tuple[Verdict, ...] = ()
         if barred is not None:
             held = np.round(state.weight_array, WEIGHT_DIGITS)

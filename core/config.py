@@ -162,7 +162,8 @@ class StrategyConfig(Section):
     """The strategy agent: four signals, their weights in the mix, the volatility target, the band.
 
     `views_weight` is what the analyst's view weighs beside the signals; a view of `view_full_ratio`
-    standard deviations counts in full. Volatilities are annual (`bars_per_year` bars).
+    standard deviations counts in full. Volatilities are annual: `bars_per_year` bars, or, where it is null,
+    as many as `data.calendar` has at the data's interval.
     `conflict_confidence_frac` is how sure a contrary view must be to stop a purchase; null never.
     """
 
@@ -180,7 +181,7 @@ class StrategyConfig(Section):
     volatility_target_frac: Annotated[float, Field(gt=0.0, le=2.0)] = 0.15
     volatility_floor_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     portfolio_volatility_bars: Windows = 63
-    bars_per_year: Annotated[float, Field(gt=0.0)] = 252.0
+    bars_per_year: Annotated[float, Field(gt=0.0)] | None = None
     max_gross_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     max_weight_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 0.4
     no_trade_band_frac: Frac = 0.15

@@ -8,11 +8,12 @@ A backtest's records are not forced to the disk one by one: after a power cut th
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,7 +140,8 @@ class RunFolder:
         data: Mapping[str, Any],
         wall_clock: Clock | None = None,
     ) -> Self:
-        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second.
+        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second; the hash is of the
+        settings and the inputs, so that the same work has the same one.
 
         `data` describes the inputs for the manifest, hashes among them.
         Raises: RunFolderError when it cannot be made; StorageError when the disk is full.
@@ -147,7 +149,8 @@ class RunFolder:
         clock = wall_clock or SystemClock()
         started = clock.now()
         short_hash = config_hash(config)
-        name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{short_hash[:8]}"
+        of_all = hashlib.sha256(short_hash.encode() + json_bytes(dict(data))).hexdigest()
+        name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{of_all[:8]}"
         path = _make_unique(runs_dir, name)
         manifest: dict[str, Any] = {
             "mode": mode,
@@ -262,7 +265,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
             "Start one with `athena backtest`, or name --runs-dir.",
         )
     if run == "last":
-        return _latest(paths)
+        return paths[-1]
     exact = [path for path in paths if path.name == run]
     found = exact or [path for path in paths if run and path.name.startswith(run)]
     if not found:
@@ -364,9 +367,7 @@ def _names(name: str) -> Iterator[str]:
 
 def _run_paths(runs_dir: Path) -> list[Path]:
     try:
-        return sorted(
-            (path for path in runs_dir.iterdir() if (path / MANIFEST).is_file()), key=_by_time
-        )
+        return _in_order(path for path in runs_dir.iterdir() if (path / MANIFEST).is_file())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -376,18 +377,16 @@ def _run_paths(runs_dir: Path) -> list[Path]:
         ) from error
 
 
-def _by_time(path: Path) -> tuple[str, int, str]:
-    """Time first, then the number of a folder made within the same second."""
-    time, *rest = path.name.split("-")
-    number = int(rest[-1]) if len(rest) > 2 and rest[-1].isdigit() and len(rest[-1]) < 8 else 1
-    return time, number, path.name
-
-
-def _latest(paths: Sequence[Path]) -> Path:
-    """The run that started last; within one second the manifests decide."""
-    second = paths[-1].name.split("-")[0]
-    rivals = [path for path in paths if path.name.split("-")[0] == second]
-    return max(rivals, key=_started)
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    """By the second in the name; within one second the manifests decide."""
+    seconds: dict[str, list[Path]] = {}
+    for path in sorted(paths, key=lambda path: path.name):
+        seconds.setdefault(path.name.split("-")[0], []).append(path)
+    ordered: list[Path] = []
+    for second in sorted(seconds):
+        rivals = seconds[second]
+        ordered += rivals if len(rivals) == 1 else sorted(rivals, key=_started)
+    return ordered
 
 
 def _started(path: Path) -> float:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -457,7 +458,13 @@ def test_decide_marks_a_book_in_the_shares_and_prices_of_the_day(
         assert report["weights"]["AAPL"] == pytest.approx(10 * raw["AAPL"] / equity)
         assert report["positions"] == {"AAPL": 10.0, "IBM": 5.0}
         assert report.keys() >= {"as_of", "orders", "targets", "views", "limits", "notes"}
-        assert [list(order) for order in report["orders"]] == [ORDER_KEYS] * len(report["orders"])
+        keys = [*ORDER_KEYS, "estimated_quantity"]
+        assert [list(order) for order in report["orders"]] == [keys] * len(report["orders"])
+        for order in report["orders"]:
+            held = report["positions"].get(order["symbol"], 0.0)
+            shares = order["value_usd"] / raw[order["symbol"]] - held
+            assert order["estimated_quantity"] == pytest.approx(shares, abs=1e-4)
+            assert (shares > 0.0) == (order["side"] == "buy")
     assert not (tmp_path / "runs").exists()
 
 
@@ -496,7 +503,14 @@ def test_decide_refuses_a_book_that_cannot_be(
 def test_decide_says_when_the_book_has_no_cash_line(here: Athena, tmp_path: Path) -> None:
     report = ask(here, "decide", *holdings(tmp_path, "AAPL,10"))
     assert report["cash_usd"] == 0.0
-    assert report["notes"] == ["The holdings have no CASH line: cash is taken to be 0."]
+    assert report["notes"][0] == "The holdings have no CASH line: cash is taken to be 0."
+
+
+def test_decide_says_when_its_last_bar_is_old(here: Athena) -> None:
+    notes = ask(here, "decide")["notes"]
+    assert [note for note in notes if note.endswith("orders are for then, not for today.")]
+    # 2010-06-01 is a session: its bar is the present one.
+    assert ask(here, "decide", "--as-of", "2010-06-01")["notes"] == []
 
 
 def test_decide_before_the_first_decision_says_how_many_bars_it_needs(here: Athena) -> None:
@@ -504,6 +518,36 @@ def test_decide_before_the_first_decision_says_how_many_bars_it_needs(here: Athe
     assert "the first decision needs 252" in error["message"]
     error = refuse(here, "decide", "--as-of", "1999-12-31")
     assert "lies before the first bar (2000-03-01T21:00:00Z)" in error["message"]
+
+
+# --- what a run says about itself
+
+
+def test_a_run_says_what_its_figures_do_not_show(here: Athena, tmp_path: Path) -> None:
+    # AAA has no bar for 12 sessions and comes back: it is closed at the tenth. BBB trades on weekends.
+    days = [np.datetime64("2023-01-02") + day for day in range(60)]
+    gap = {str(day) for day in days[20:32]}
+    lines = ["symbol,date,open,high,low,close"]
+    for day in map(str, days):
+        lines.append(f"BBB,{day},10,11,9,10")
+        if day not in gap:
+            lines.append(f"AAA,{day},20,21,19,20")
+    (tmp_path / "gap.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "w.csv").write_text("time,symbol,weight\n2023-01-02,AAA,50\n2023-01-02,BBB,50\n")
+    (tmp_path / "late.csv").write_text("time,symbol,weight\n2030-01-02,AAA,1\n")
+    summary = ask(here, "backtest", "--data", "gap.csv", "--weights", "w.csv", "--no-risk")
+    notes = " ".join(summary["notes"])
+    assert "AAA had no bar for 10 rows and was closed as delisted at 2023-01-3" in notes
+    assert "Its bars came back later." in notes
+    assert "Weights of up to 100 in sum were asked for" in notes
+    assert "annual figures count 365 days" in notes
+    assert summary["bars_per_year"] == 365.0
+    late = ask(here, "backtest", "--data", "gap.csv", "--weights", "late.csv", "--no-risk")
+    assert "No row of the weights was visible by the last bar" in " ".join(late["notes"])
+    # The calendar that fits says nothing.
+    fits = ["--set", "data.calendar=24/7"]
+    fitting = ask(here, "backtest", "--data", "gap.csv", "--weights", "w.csv", "--no-risk", *fits)
+    assert "annual figures" not in " ".join(fitting["notes"])
 
 
 # --- dry run

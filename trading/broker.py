@@ -121,7 +121,7 @@ class SimulatedBroker:
         self._allow_fractional = allow_fractional
         self._allow_short = allow_short
         self._sigma_bars = impact_volatility_bars
-        self._delisting_bars = delisting_bars
+        self.delisting_bars = delisting_bars
         self._intraday = intraday
         self._next_id = next_id
         self._sigmas_of: Panel | None = None
@@ -129,6 +129,7 @@ class SimulatedBroker:
         self.working: dict[int, WorkingOrder] = {}
         self.orders = 0
         self.fills = 0
+        self.delisted: list[tuple[str, int]] = []
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class SimulatedBroker:
             open_ = float(stack[OPEN, row, column])
             if math.isnan(open_):
                 # No bar: the order waits for the symbol's next session, unless there is none to come.
-                if stack[STALE, row, column] >= self._delisting_bars:
+                if stack[STALE, row, column] >= self.delisting_bars:
                     del self.working[column]
                 continue
             seen.append(working)
@@ -503,7 +504,7 @@ class SimulatedBroker:
         tape, portfolio = self._tape, self._portfolio
         stale = tape.stack[STALE, tape.row]
         for column in sorted(portfolio.held):
-            if not stale[column] >= self._delisting_bars:
+            if not stale[column] >= self.delisting_bars:
                 continue
             quantity = -portfolio.positions[column]
             symbol = tape.panel.symbols[column]
@@ -521,6 +522,7 @@ class SimulatedBroker:
             )
             self._next_id += 1
             self.orders += 1
+            self.delisted.append((symbol, tape.row))
             price = float(tape.stack[MARK, tape.row, column])
             raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
             closes = tape.stack[CLOSE, : tape.row + 1, column]

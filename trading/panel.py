@@ -70,6 +70,13 @@ class Panel:
     sha256: str = ""
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"Panel({self.name}: {', '.join(self.symbols[:8])}"
+            f"{f' and {len(self.symbols) - 8} more' if len(self.symbols) > 8 else ''}, {self.rows} rows of "
+            f"{self.interval}, {self.as_of[0]} to {self.as_of[-1]})"
+        )
+
     @property
     def rows(self) -> int:
         return len(self.as_of)

@@ -19,6 +19,7 @@ from core.errors import DataError
 from core.protocols import Agents, History, State
 from core.types import Decision, OrderIntent
 from trading.broker import SimulatedBroker
+from trading.calendar import bars_per_year
 from trading.costs import CostModel
 from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
 from trading.history import Tape
@@ -35,6 +36,7 @@ SECONDS_BETWEEN_BREATHS = 0.1
 """How often a replay lets Ctrl-C in and shows progress: so many steps at most, fewer where steps are slow
 (a user's strategy may think for seconds)."""
 
+ALWAYS_OPEN = "24/7"
 BENCHMARK_NAME = "buy and hold, equal weight"
 
 
@@ -88,6 +90,31 @@ def moment_of(text: str, option: str) -> tuple[np.datetime64, bool]:
         raise DataError(
             f"{option} {text} is no date.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
         ) from None
+
+
+def annual_bars(panel: Panel, span: Span) -> tuple[float, str | None]:
+    """Bars a year for annualising the figures of a span, and a note where the calendar does not fit.
+
+    The figures follow the data: with bars on Saturdays and Sundays a year has 365 days, whatever
+    `data.calendar` says. No decision reads this.
+    """
+    expected = bars_per_year(panel.calendar, panel.interval)
+    days = np.unique(session_days(panel)[span.first : span.last + 1])
+    weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    if len(days) < 20:
+        return expected, None
+    saturdays, sundays = float(np.mean(weekday == 5)), float(np.mean(weekday == 6))
+    if panel.calendar != ALWAYS_OPEN and min(saturdays, sundays) > 0.08:
+        return bars_per_year(ALWAYS_OPEN, panel.interval), (
+            f"The data have bars on weekends, which {panel.calendar} has not: annual figures count 365 days. "
+            "For times and decisions too, set data.calendar=24/7."
+        )
+    if panel.calendar == ALWAYS_OPEN and saturdays == sundays == 0.0:
+        return expected, (
+            "The data have no bars on weekends, and data.calendar=24/7 counts 365 days a year: annual "
+            "figures are too high."
+        )
+    return expected, None
 
 
 def open_account(

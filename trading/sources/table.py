@@ -96,9 +96,11 @@ class Sheet:
 
 
 def plain(name: object) -> str:
-    """A column's name without case, spaces and punctuation: `Adj Close` and `adj_close` are one."""
-    word = re.sub(r"[^a-z0-9]", "", str(name).lower())
-    return "volume" if word == "vol" else word
+    """A column's name without case, spaces, punctuation and a number before it: `Adj Close`, `adj_close` and
+    `5. adjusted close` are one."""
+    word = re.sub(r"^\s*\d+\.\s+", "", str(name).lower())
+    word = re.sub(r"[^a-z0-9]", "", word)
+    return {"vol": "volume", "adjustedclose": "adjclose"}.get(word, word)
 
 
 def broken(kind: str, found: str, cure: str, row: int | None = None, file: str = "") -> DataFaults:
