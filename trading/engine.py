@@ -145,20 +145,22 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
         mark = only[row] if only is not None else float(tape.stack[MARK, row, 0])
         value = held * mark if held else 0.0
         gross = abs(value)
-        positions, marks = [held], (mark,)
+        positions: tuple[float, ...] = (held,)
+        marks = (mark,)
     else:
         marks = tape.stack[MARK, row, :count]
         values = portfolio.array[:count] * marks
         value = float(values.sum())
         gross = float(np.abs(values).sum())
-        positions = portfolio.positions[:count]
+        positions = tuple(portfolio.positions[:count])
+        marks = np.frombuffer(marks.tobytes())  # a copy of its own that nobody can write to
     if math.isnan(value):
         raise _unpriced(account)
     equity = round(portfolio.cash_usd + value, DOLLAR_DIGITS)
 
     if equity > 0.0:
         decision = await account.agents.decide(
-            History(tape, row),
+            History(tape.shown, row),
             BookState(equity, portfolio.cash_usd, tape.symbols, positions, marks),
         )
     else:

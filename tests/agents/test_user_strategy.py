@@ -543,3 +543,18 @@ def test_the_scalar_path_of_one_symbol_gives_the_bytes_of_the_array_path(
         steps = records(lines[0])
         assert sum(len(step["fills"]) for step in steps) > 20
         assert not with_risk or any(step["verdict"] for step in steps)
+
+
+def test_a_strategy_cannot_change_the_book_that_the_risk_manager_reads() -> None:
+    def forge(history: Any, state: Any) -> Answer:
+        with pytest.raises(AttributeError):
+            state.equity_usd = 1e9
+        with pytest.raises((TypeError, ValueError)):
+            state.marks[0] = 1e9
+        with pytest.raises(AttributeError):
+            history.row = 0
+        state.weights["A"] = 0.9
+        return {"A": 0.5}
+
+    for panel in (make_panel({"A": UP}), make_panel({"A": UP, "B": UP})):
+        assert run(forge, panel)[0]["orders"][0]["value_usd"] == 50_000.0
