@@ -208,14 +208,56 @@ def test_finer_bars_in_a_daily_file_are_mixed_intervals(tmp_path: Path) -> None:
 def test_daily_bars_after_minutes_are_mixed_intervals(tmp_path: Path) -> None:
     minutes = [f"2024-01-02 09:3{at}" for at in range(5)]
     days = [f"2024-01-{day:02} 00:00" for day in range(3, 10)]
-    # The first day lies a night after the minutes; the run of gaps of a day starts with the second.
-    assert faults_of(write(tmp_path, stamped(minutes + days))) == [("interval", 8, "AAA")]
+    # The first day, a night after the minutes, stands alone at midnight and belongs to the run of days.
+    faults = check_data(write(tmp_path, stamped(minutes + days))).faults
+    assert [(fault.kind, fault.row) for fault in faults] == [("interval", 7)]
+    assert "bars 1d apart in a file of 1m bars" in faults[0].found
+
+
+HOURS = [f"2024-01-05 {hour:02}:30" for hour in range(9, 16)]
+
+
+@pytest.mark.parametrize("days", [1, 2, 4])
+@pytest.mark.parametrize("clock", ["", " 00:00"])
+def test_a_few_daily_bars_after_hours_are_faults(tmp_path: Path, days: int, clock: str) -> None:
+    """Dated as hours, they would be known at 01:00 of their own day."""
+    daily = [f"2024-01-{day:02}{clock}" for day in range(8, 8 + days)]
+    faults = check_data(write(tmp_path, stamped(HOURS + daily))).faults
+    assert [(fault.kind, fault.row) for fault in faults] == [
+        ("interval", row) for row in range(9, 9 + days)
+    ]
+    assert "a daily bar in a file of 1h bars" in faults[0].found
+
+
+def test_one_daily_bar_in_the_night_after_hours_is_a_fault(tmp_path: Path) -> None:
+    # 8.5 hours after the last hour: nearer than 20 hours, but no other bar is near midnight.
+    rows = stamped([*HOURS, "2024-01-06 00:00"])
+    assert faults_of(write(tmp_path, rows)) == [("interval", 9, "AAA")]
+
+
+def test_a_run_of_daily_bars_is_named_by_its_usual_gap(tmp_path: Path) -> None:
+    # From Friday 15:30 to Monday 00:00 are 3390 minutes; the bars themselves lie a day apart.
+    daily = [f"2024-01-{day:02}T00:00" for day in (8, 9, 10, 11, 12, 15, 16)]
+    faults = check_data(write(tmp_path, stamped(HOURS + daily))).faults
+    assert [fault.found for fault in faults] == [
+        "from 2024-01-08 on, bars 1d apart in a file of 1h bars"
+    ]
+
+
+def test_hours_around_the_clock_are_sound_with_a_midnight_bar(tmp_path: Path) -> None:
+    start = np.datetime64("2024-01-05T20:00")
+    hours = [str(start + np.timedelta64(hour, "h")) for hour in range(60) if not 10 < hour < 28]
+    lone = "BBB,2024-01-06 00:00,1,1,1,1,1,1"  # a symbol's only bar
+    assert faults_of(write(tmp_path, [*stamped(hours), lone])) == []
+    # After a day without bars the first one stands at midnight, an hour before the next.
+    outage = [hour for hour in hours if not "2024-01-06T00" < hour < "2024-01-08T00"]
+    assert faults_of(write(tmp_path, stamped(outage))) == []
 
 
 def test_hours_after_minutes_are_mixed_intervals(tmp_path: Path) -> None:
     minutes = [f"2024-01-02 09:3{at}" for at in range(5)]
     hours = [f"2024-01-03 {hour:02}:30" for hour in range(9, 16)]
-    # As above: the run of equal gaps starts with the second hour.
+    # The first hour is a night after the minutes; the run of equal gaps starts with the second.
     assert faults_of(write(tmp_path, stamped(minutes + hours))) == [("interval", 8, "AAA")]
 
 

@@ -348,6 +348,7 @@ def _join(parts: Sequence[Bars]) -> Bars:
         np.concatenate([bars.stamps.wall for bars in parts]),
         np.concatenate([bars.stamps.zoned for bars in parts]),
         np.concatenate([bars.stamps.valid for bars in parts]),
+        np.concatenate([bars.stamps.dated for bars in parts]),
     )
     joined = Bars(
         "",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trading.calendar import DAILY_GAP, DAY, interval_name, interval_of
+from trading.calendar import DAILY_GAP, DAY, HOUR, interval_name, interval_of
 from trading.sources.faults import Fault
 from trading.sources.times import Stamps
 
@@ -217,14 +217,47 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     cure = "keep bars of one interval in a file; leave out a first bar whose neighbour is missing"
     faults = _report(bars, rows.tolist(), "interval", found, cure)
     size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else _longer_bars(gaps)
-    start = _first_of_runs(longer, size)
-    rows = order[1:][start]
+    daily = np.zeros(len(order), dtype=bool)
+    if interval < DAY:
+        daily = _daily_bars(wall, gaps, inner, interval) | bars.stamps.dated[order]
+    starts, usual = [], []
+    for start, stop in _runs(longer, size):
+        # A run of gaps start .. stop - 1 ends in rows start + 1 .. stop; a daily bar before it belongs to it.
+        starts.append(start if daily[start] else start + 1)
+        usual.append(int(np.median(gaps[start:stop])))
+        daily[start : stop + 1] = False
     found = [
         f"from {_moment(bars, row)} on, bars {_gap(gap)} apart in a file of {named} bars"
-        for row, gap in zip(rows, gaps[start], strict=True)
+        for row, gap in zip(order[starts], usual, strict=True)
     ]
     cure = "keep bars of one interval, a day or shorter, in a file"
+    faults += _report(bars, order[starts].tolist(), "interval", found, cure)
+    rows = order[daily]
+    found = [f"{_moment(bars, row)}: a daily bar in a file of {named} bars" for row in rows]
+    cure = "keep daily bars in a file of their own; give a bar of this file its time"
     return faults + _report(bars, rows.tolist(), "interval", found, cure)
+
+
+def _daily_bars(wall: INT, gaps: INT, inner: BoolArray, interval: int) -> BoolArray:
+    """Which rows of an intraday file are daily bars, [K]: stamped midnight, and alone there.
+
+    Taken for an intraday bar such a row would be known one interval after midnight, long before its close.
+    Alone means that the nearest bar of the symbol is 20 hours or more away (and more than two intervals);
+    in a file without other bars near midnight, that it is not one interval away. A symbol's only bar is
+    not judged.
+    """
+    none = np.iinfo(np.int64).max
+    before, after = np.full(len(wall), none), np.full(len(wall), none)
+    before[1:] = np.where(inner, gaps, none)
+    after[:-1] = before[1:]
+    nearest = np.minimum(before, after)
+    hour = wall % DAY
+    near_midnight = (hour != 0) & (np.minimum(hour, DAY - hour) <= max(interval, HOUR))
+    alone = (nearest >= DAILY_GAP) & (nearest > 2 * interval)
+    if not near_midnight.any():
+        alone |= nearest > interval
+    alone_at_midnight: BoolArray = (hour == 0) & alone & (nearest < none)
+    return alone_at_midnight
 
 
 def _longer_bars(gaps: INT) -> INT:
@@ -239,15 +272,16 @@ def _gap(gap: int) -> str:
     return interval_name(int(gap))
 
 
-def _first_of_runs(candidate: BoolArray, size: INT) -> INT:
-    """Positions where a run of `RUN` or more equal candidate gaps starts."""
+def _runs(candidate: BoolArray, size: INT) -> list[tuple[int, int]]:
+    """(start, stop) of each run of `RUN` or more equal candidate gaps."""
     if len(candidate) < RUN:
-        return np.zeros(0, dtype=np.int64)
+        return []
     changes = np.ones(len(candidate), dtype=bool)
     changes[1:] = (candidate[1:] != candidate[:-1]) | (size[1:] != size[:-1])
     starts = np.flatnonzero(changes)
-    lengths = np.diff(np.append(starts, len(candidate)))
-    return starts[candidate[starts] & (lengths >= RUN)]
+    stops = np.append(starts[1:], len(candidate))
+    here = candidate[starts] & (stops - starts >= RUN)
+    return list(zip(starts[here].tolist(), stops[here].tolist(), strict=True))
 
 
 def _stands_alone(step: int, calm: BoolArray, code: INT) -> bool:
