@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -349,7 +350,7 @@ def outcome_of(
 
 
 def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
-    """A backtest, its run folder written. Ctrl-C leaves the folder complete for the steps taken.
+    """A backtest, its run folder written. Ctrl-C and SIGTERM leave it complete for the steps taken.
 
     Raises: DataError, UsageError, StrategyError, LookAhead, RunFolderError, StorageError;
     KeyboardInterrupt after the steps taken were saved.
@@ -370,8 +371,11 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
 
         async def go() -> bool:
             """True when it was cut short."""
+            task = asyncio.current_task()
+            assert task is not None
             try:
-                await replay(account, span, progress)
+                with stopping_on_signals(task.cancel, [signal.SIGTERM]):
+                    await replay(account, span, progress, folder.steps.flush)
             except asyncio.CancelledError:
                 return True
             return False
@@ -688,7 +692,7 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
 
         async def go() -> None:
             stop = asyncio.Event()
-            with stopping_on_signals(stop):
+            with stopping_on_signals(stop.set):
                 await trade_rows(
                     account,
                     feed,

@@ -20,7 +20,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash
@@ -31,6 +31,8 @@ from core.protocols import Clock
 from core.version import VERSION
 
 Status = Literal["running", "done", "interrupted", "failed"]
+DIED: Final = "died"
+"""What a manifest's `running` means once its process is gone: killed, or unable to write its end."""
 
 MANIFEST = "manifest.json"
 STEPS = "steps.jsonl"
@@ -155,6 +157,8 @@ class RunFolder:
         manifest: dict[str, Any] = {
             "mode": mode,
             "status": "running",
+            "pid": os.getpid(),
+            "host": platform.node(),
             "started": started,
             "ended": None,
             "seed": seed,
@@ -287,9 +291,29 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     return _read_json(run_dir / MANIFEST, "The run folder is damaged.")
 
 
+def run_status(manifest: Mapping[str, Any]) -> str:
+    """A manifest's status; `died` where it says `running` and the process is gone.
+
+    A process of another host, or of a manifest without one, cannot be asked and is taken at its word. One
+    whose number was given to another process since then passes for running.
+    """
+    status, pid = str(manifest.get("status")), manifest.get("pid")
+    if status != "running" or not isinstance(pid, int) or os.name != "posix":
+        return status
+    if manifest.get("host") != platform.node():
+        return status
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return DIED
+    except OSError:
+        return status
+    return status
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """The run's JSON summary. Raises: RunFolderError when the run did not get that far."""
-    status = read_manifest(run_dir).get("status")
+    status = run_status(read_manifest(run_dir))
     return _read_json(
         run_dir / SUMMARY, f"The run's status is {status!r}; its records are in {run_dir / STEPS}."
     )
@@ -408,7 +432,7 @@ def _entry(path: Path) -> RunEntry:
         path,
         manifest.get("mode"),
         manifest.get("started"),
-        str(manifest.get("status")),
+        run_status(manifest),
         summary.get("final_equity_usd"),
         summary.get("decided_by"),
         bool((manifest.get("data") or {}).get("mock")),

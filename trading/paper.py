@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,16 +61,19 @@ async def trade_rows(
 
 
 @contextmanager
-def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Within the block, SIGINT and SIGTERM set `stop` instead of ending the process.
+def stopping_on_signals(
+    stop: Callable[[], object],
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[None]:
+    """Within the block, these signals call `stop` instead of ending the process.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
     loop = asyncio.get_running_loop()
     caught: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         try:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop)
         except (RuntimeError, ValueError, NotImplementedError):
             break
         caught.append(number)

@@ -148,8 +148,16 @@ def open_account(
     return Account(tape, portfolio, broker, agents, write, charges_borrow=trading.allow_short)
 
 
-async def replay(account: Account, span: Span, progress: Progress | None = None) -> None:
-    """Run every row of a span. Cancelling it stops between two steps; what was done stays."""
+async def replay(
+    account: Account,
+    span: Span,
+    progress: Progress | None = None,
+    flush: Callable[[], object] | None = None,
+) -> None:
+    """Run every row of a span. Cancelling it stops between two steps; what was done stays.
+
+    `flush` is called at every breath, so that a killed process leaves the records up to its last one.
+    """
     for row in range(account.tape.row + 1, span.first):
         skip_row(account, row)
     done, pace, breath = 0, 1, 1
@@ -158,6 +166,8 @@ async def replay(account: Account, span: Span, progress: Progress | None = None)
         await run_step(account, row)
         done += 1
         if done == breath:
+            if flush is not None:
+                flush()
             await asyncio.sleep(0)
             if progress is not None:
                 progress(done, span.steps, "trading")
