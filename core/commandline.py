@@ -7,12 +7,13 @@ than click is imported before a command runs, so that `athena --help` answers at
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -31,6 +32,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 ProgressCall = Callable[[int, "int | None", str], None]
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Without a file's name these come from standard output: whoever writes a file raises StorageError."""
 _LEVELS = {0: None, 1: logging.INFO}
 
 
@@ -271,8 +274,11 @@ class RootGroup(AthenaGroup):
             code = _report(error, common, error)
         except (KeyboardInterrupt, EOFError, click.Abort) as error:
             code = _report(_interrupted(error), common, error)
+        except _OutputLost as error:
+            code = _output_lost(error)
         except OSError as error:
-            code = _report(_system_error(error), common, error)
+            lost = error.filename is None and error.errno in _DISK_TROUBLE
+            code = _output_lost(error) if lost else _report(_system_error(error), common, error)
         except Exception as error:  # noqa: BLE001 - the outer edge: nobody else is left to tell
             code = _report(_internal_error(error), common, error)
         sys.exit(_flushed(code))
@@ -317,7 +323,9 @@ def _tell(kind: str, message: str, cure: str, as_json: bool) -> None:
     if cure:
         click.echo(f"       {cure}", err=True)
     if as_json:
-        emit_json({"error": {"kind": kind, "message": message, "cure": cure}})
+        # stderr has it already; an output that fails is no reason to fail again.
+        with suppress(OSError):
+            emit_json({"error": {"kind": kind, "message": message, "cure": cure}})
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError) -> int:
@@ -374,10 +382,18 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         _reader_went_away()
     except OSError as error:
-        click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
-        _reader_went_away()
-        return 1
+        return _output_lost(error)
     return code
+
+
+class _OutputLost(OSError):
+    """Standard output took no more: there is nobody to report to but stderr."""
+
+
+def _output_lost(error: OSError) -> int:
+    click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
+    _reader_went_away()
+    return 1
 
 
 def _never_fail_on_characters() -> None:
@@ -395,7 +411,13 @@ def emit_json(value: Any) -> None:
     """The one JSON object of a call with `--json`; NaN becomes null."""
     from core.jsontext import json_bytes
 
-    click.echo(json_bytes(value))
+    text = json_bytes(value)
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _OutputLost(error.errno, error.strerror) from error
 
 
 def show(common: Common, value: Mapping[str, Any], render: Callable[[Any, Console], None]) -> None:
