@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import shlex
 import signal
 import sys
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from trading.market_data import MarketDataFeed
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 OLD_DAYS = 7
 """A last bar older than this is no basis for orders today."""
@@ -367,6 +370,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        _log_start("backtest", panel, deciders, config, (span.first, span.last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
 
         async def go() -> bool:
@@ -422,6 +426,39 @@ def _finish(
     )
     write_outputs(folder.path, outcome)
     folder.finish(None, "interrupted" if interrupted else "done")
+    log.info(
+        "%s %s after %d steps and %.1f s: %d orders, %d fills, equity %.2f USD; it lies in %s",
+        mode,
+        outcome.status,
+        account.step,
+        outcome.seconds,
+        outcome.orders,
+        outcome.fills,
+        curve.equity_usd[-1] if account.step else curve.initial_cash_usd,
+        folder.path,
+    )
+
+
+def _log_start(
+    mode: str,
+    panel: Panel,
+    deciders: Deciders,
+    config: AthenaConfig,
+    span: tuple[int, int | None],
+) -> None:
+    """`span` are the first and the last row; the last is None for a feed without end."""
+    first, last = span
+    log.info(
+        "%s of %s: %d symbols (%s), from %s to %s, decided by %s, seed %d",
+        mode,
+        panel.name,
+        len(panel.symbols),
+        ", ".join(panel.symbols[:10]) + (", ..." if len(panel.symbols) > 10 else ""),
+        panel.as_of[first] if first < panel.rows else "the first decision",
+        "no end" if last is None else panel.as_of[last],
+        deciders.name,
+        config.seed,
+    )
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
@@ -525,6 +562,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
             f"{span.first + 1}.",
             "Give more history, or lower trading.warmup_bars.",
         )
+    _log_start("decide", panel, deciders, config, (row, row))
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
     for earlier in range(row):
@@ -546,6 +584,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
             f"The book is worth {equity:,.2f} USD at {record['as_of']}.",
             "Check the quantities and the CASH line of --holdings.",
         )
+    log.info("decided at %s: %d orders, nothing placed", record["as_of"], len(record["orders"]))
     return DecideReport(
         as_of=record["as_of"],
         equity_usd=equity,
@@ -688,6 +727,8 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        last = None if endless else panel.rows - 1
+        _log_start("paper-trade", panel, deciders, config, (first, last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
 
         async def go() -> None:

@@ -34,6 +34,8 @@ ProgressCall = Callable[[int, "int | None", str], None]
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Without a file's name these come from standard output: whoever writes a file raises StorageError."""
+OUR_LOGGERS = ("agents", "core", "memory", "models", "trading", "training")
+"""The packages that -v, -vv and `log_level` speak of."""
 _LEVELS = {0: None, 1: logging.INFO}
 
 
@@ -66,7 +68,7 @@ class Common:
     def _set_up_logging(self, config: AthenaConfig) -> None:
         chosen = _LEVELS.get(self.verbosity, logging.DEBUG)
         level = chosen or logging.getLevelNamesMapping()[config.log_level.upper()]
-        handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+        handlers: list[logging.Handler] = [_StderrHandler()]
         if self.log_file is not None:
             try:
                 handlers.append(logging.FileHandler(self.log_file, encoding="utf-8"))
@@ -76,8 +78,23 @@ class Common:
                     "Give another with --log-file.",
                 ) from error
         layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(level=level, handlers=handlers, format=layout, force=True)
+        # A library's own chatter never shows; its warnings do.
+        quiet = max(level, logging.WARNING)
+        logging.basicConfig(level=quiet, handlers=handlers, format=layout, force=True)
+        for name in OUR_LOGGERS:
+            logging.getLogger(name).setLevel(level)
         logging.captureWarnings(True)
+
+
+class _StderrHandler(logging.StreamHandler[IO[str]]):
+    """Writes to what standard error is now: a progress bar takes its place while it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 # --- parsing

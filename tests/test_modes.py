@@ -19,7 +19,7 @@ import pytest
 
 from main import cli
 from tests.conftest import ROOT, Athena
-from tests.market_files import made_market, quick_config, write_market
+from tests.market_files import QUICK_AGENTS, made_market, quick_config, write_market
 
 RECORD_KEYS = [
     "step", "as_of", "inputs_hash", "views", "targets", "verdict", "orders", "fills", "positions",
@@ -633,3 +633,52 @@ def test_the_word_mock_stands_on_everything_made_from_mock_data(
     report = ask(here, "decide", *words)
     assert report["data"]["mock"] is True
     assert "MOCK DATA" in here("decide", *words).stdout
+
+
+# --- the log
+
+
+def test_a_backtest_logs_its_start_its_delistings_and_its_end(here: Athena, tmp_path: Path) -> None:
+    write_market(tmp_path, made_market())
+    (tmp_path / "weights.csv").write_text("time,symbol,weight\n2020-01-02,GONE,0.3\n")
+    words = ["backtest", "--data", "market.csv", "--weights", "weights.csv"]
+    words += ["--set", "trading.delisting_bars=5"]
+    quiet, told = here(*words), here(*words, "-v", "--log-file", "log.txt")
+    assert quiet.stderr == ""
+    lines = told.stderr.splitlines()
+    assert "INFO agents.assemble: backtest of market.csv: 7 symbols" in lines[0]
+    assert "decided by weights, seed 0" in lines[0]
+    assert "GONE closed as delisted" in told.stderr
+    assert "backtest done after 160 steps" in lines[-1]
+    assert "it lies in runs/" in lines[-1]
+    # Nothing is logged at each step of a backtest.
+    assert len(lines) == 2 + told.stderr.count("delisted")
+    assert (tmp_path / "log.txt").read_text() == told.stderr
+    everything = here(*words, "-vv").stderr
+    assert "matplotlib" not in everything
+    assert "asyncio" not in everything
+
+
+def test_paper_trading_logs_each_step_and_its_verdicts_when_asked(
+    here: Athena, tmp_path: Path
+) -> None:
+    write_market(tmp_path, made_market())
+    limited = {**QUICK_AGENTS, "risk": {**QUICK_AGENTS["risk"], "max_position_frac": 0.01}}
+    words = ["paper-trade", "--data", "market.csv", "--steps", "8", "--speed", "0"]
+    words += [*config_file(tmp_path, agents=limited), "--set", "log_level=info"]
+    told = here(*words)
+    assert told.returncode == 0, told.stderr
+    steps = [line for line in told.stderr.splitlines() if "INFO trading.paper" in line]
+    assert len(steps) == 8
+    records = steps_of(only_run(tmp_path))
+    for line, record in zip(steps, records, strict=True):
+        orders, fills = len(record["orders"]), len(record["fills"])
+        assert f"{record['as_of']}: {orders} orders, {fills} fills, equity " in line
+    verdicts = [line for line in here(*words, "-vv").stderr.splitlines() if " wanted " in line]
+    assert len(verdicts) == sum(len(record["verdict"]) for record in records) > 0
+
+
+def test_decide_logs_what_it_decided(here: Athena) -> None:
+    told = here("decide", "-v").stderr
+    assert "decide of sample" in told
+    assert "nothing placed" in told

@@ -7,6 +7,7 @@ is drawn from the outcome (`trading.result`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from trading.history import Tape
 from trading.panel import Panel
 from trading.portfolio import Portfolio
 from trading.result import BenchmarkOutcome, CostColumns
+
+log = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[int, int | None, str], None]
@@ -160,7 +163,7 @@ async def replay(
     """
     for row in range(account.tape.row + 1, span.first):
         skip_row(account, row)
-    done, pace, breath = 0, 1, 1
+    done, pace, breath, told = 0, 1, 1, 0
     began = time.monotonic()
     for row in range(span.first, span.last + 1):
         await run_step(account, row)
@@ -168,6 +171,7 @@ async def replay(
         if done == breath:
             if flush is not None:
                 flush()
+                told = log_delisted(account, told)
             await asyncio.sleep(0)
             if progress is not None:
                 progress(done, span.steps, "trading")
@@ -175,8 +179,18 @@ async def replay(
             slow = now - began > SECONDS_BETWEEN_BREATHS
             pace = 1 if slow else min(pace * 2, MOST_STEPS_BETWEEN_BREATHS)
             began, breath = now, done + pace
+    if flush is not None:
+        log_delisted(account, told)
     if progress is not None:
         progress(done, span.steps, "trading")
+
+
+def log_delisted(account: Account, told: int) -> int:
+    """Log the delistings from number `told` on; returns how many there are."""
+    delisted = account.broker.delisted
+    for symbol, row in delisted[told:]:
+        log.info("%s: %s closed as delisted", account.tape.panel.as_of[row], symbol)
+    return len(delisted)
 
 
 class EqualWeightHold:

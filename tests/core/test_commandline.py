@@ -56,7 +56,9 @@ def fail(name: str) -> None:
 @click.pass_obj
 def work(common: Common, number: int | None) -> None:
     config = common.config(seed=number)
-    logging.getLogger("toy").info("informed")
+    logging.getLogger("trading.toy").debug("detailed")
+    logging.getLogger("trading.toy").info("informed")
+    logging.getLogger("library").info("chattered")
     logging.getLogger("toy").warning("warned")
     warnings.warn("a library's warning", stacklevel=1)
     emit_json(
@@ -197,7 +199,15 @@ def test_the_log_goes_to_stderr_by_level_and_to_a_file(tmp_path: Path) -> None:
     assert "informed" in talkative.stderr
     assert "informed" in (tmp_path / "log").read_text()
     assert "informed" in run("work", "--set", "log_level=info").stderr
+    assert "detailed" not in talkative.stderr
     assert run("work", "--log-file", str(tmp_path)).exit_code == 2
+
+
+def test_a_library_shows_warnings_only_however_much_is_asked_for() -> None:
+    everything = run("work", "-vv").stderr
+    assert "detailed" in everything
+    assert "chattered" not in everything
+    assert "warned" in everything
 
 
 def test_no_progress_bar_without_a_terminal() -> None:
