@@ -88,6 +88,7 @@ class OLMoEModel:
         self._loaded_version = 0
         self._before_adapter: tuple[bool, str] | None = None
         self._adapter_on = False
+        self._hashed: tuple[int, str] | None = None
         self._cache = _Cache()
 
     # --- loading and saving
@@ -395,13 +396,10 @@ class OLMoEModel:
         """
         if self._before_adapter is not None:
             return self._before_adapter[1]
-        if not self.changed:
-            return self._known_folder().backbone_hash()
-        digest = hashlib.sha256()
-        for name, parameter in self._base_parameters():
-            digest.update(name.encode())
-            digest.update(parameter.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        version = self._base_version()
+        if self._hashed is None or self._hashed[0] != version:
+            self._hashed = version, self._compute_hash()
+        return self._hashed[1]
 
     @property
     def changed(self) -> bool:
@@ -463,7 +461,7 @@ class OLMoEModel:
             raise ModelError("there is no adapter to merge.", "Attach one with add_lora().")
         self._backbone = self._adapter.merge_and_unload()
         self._adapter, self._before_adapter, self._adapter_on = None, None, False
-        self._loaded_version = _NEVER
+        self._loaded_version, self._hashed = _NEVER, None
         self._cache = _Cache()
         self.freeze(False)
 
@@ -511,7 +509,7 @@ class OLMoEModel:
         self._backbone, self._folder, self._tokens = backbone.eval(), folder, tokens
         self._adapter, self._before_adapter, self._adapter_on = None, None, False
         self._cache = _Cache()
-        self._loaded_version = self._base_version()
+        self._loaded_version, self._hashed = self._base_version(), None
         self.action_head = _read_head(folder, backbone.config.hidden_size).to(self.device)
 
     def _check_memory(self, folder: ModelFolder) -> None:
@@ -527,6 +525,15 @@ class OLMoEModel:
                 f"{free / 2**30:.1f} GiB are free.",
                 cure,
             )
+
+    def _compute_hash(self) -> str:
+        if not self.changed:
+            return self._known_folder().backbone_hash()
+        digest = hashlib.sha256()
+        for name, parameter in self._base_parameters():
+            digest.update(name.encode())
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _base_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for name, parameter in self._loaded().named_parameters():
