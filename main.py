@@ -468,7 +468,9 @@ def model_build(common: Common, /, preset: str, out: Path | None, seed: int | No
 
 @model_group.command("eval")
 @click.option(
-    "--data", metavar="FILE|DIR|mock", help="Bars to forecast. [default: the test split of the sample]"
+    "--data",
+    metavar="FILE|DIR|mock",
+    help="Bars to forecast. [default: the test split of the sample]",
 )
 @click.option(
     "--horizon", type=click.IntRange(min=1), default=5, show_default=True, help="Days ahead."

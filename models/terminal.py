@@ -19,7 +19,10 @@ def render_info(info: Mapping[str, Any], console: Console) -> None:
     rows = (
         ("model", info["name"]),
         ("folder", info["path"]),
-        ("parameters", f"{info['parameters']:,}, of which a token passes {info['active_parameters']:,}"),
+        (
+            "parameters",
+            f"{info['parameters']:,}, of which a token passes {info['active_parameters']:,}",
+        ),
         ("trainable", f"{info['trainable_parameters']:,} with the action head"),
         (
             "shape",

@@ -19,7 +19,7 @@ from core.files import write_atomic
 from models.device import import_torch
 from training.data.split import TRAINING_CUTOFF
 from training.nano.preset import PRESETS, Preset
-from training.nano.tokenizer import END_OF_TEXT, PADDING
+from training.nano.tokenizer import END_OF_TEXT, PADDING, id_of
 
 if TYPE_CHECKING:
     from transformers import OlmoeForCausalLM
@@ -58,7 +58,9 @@ def build(
     """
     preset = PRESETS.get(preset_name)
     if preset is None:
-        raise UsageError(f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}.")
+        raise UsageError(
+            f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}."
+        )
     target = folder or config.checkpoint_dir / preset.name
     return Built(target, build_preset(preset, target, seed=config.seed, advance=advance))
 
@@ -83,12 +85,8 @@ def build_preset(
     try:
         prepared = prepare(preset, load_panel(), seed=seed, folder=work)
         tokenizer = prepared.tokenizer
-        config = olmoe_config(
-            preset, tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(PADDING)
-        )
-        backbone = pretrain(
-            preset, prepared.rows, config, seed=seed, folder=work, advance=advance
-        )
+        config = olmoe_config(preset, id_of(tokenizer, END_OF_TEXT), id_of(tokenizer, PADDING))
+        backbone = pretrain(preset, prepared.rows, config, seed=seed, folder=work, advance=advance)
     finally:
         torch.set_num_threads(before)
     manifest = export(preset, prepared, backbone, folder, work)

@@ -28,7 +28,15 @@ from models.forecaster import (
     ewma_volatility,
 )
 from models.state import HORIZON_BARS, WARM_UP_BARS, StateNumbers, buckets, utc
-from training.data.split import TEST, TRAIN, TRAINING_CUTOFF, VALIDATION, Series, part_series, symbol_series
+from training.data.split import (
+    TEST,
+    TRAIN,
+    TRAINING_CUTOFF,
+    VALIDATION,
+    Series,
+    part_series,
+    symbol_series,
+)
 from training.nano.corpus import prose, real_narratives
 from training.nano.kneser_ney import KneserNeyTrigram
 from training.nano.scores import brier_scores, log_scores, mean_interval
@@ -205,7 +213,9 @@ def perplexity(model: OLMoEModel, train: Sequence[str], held_out: Sequence[str])
             )
     loss = torch.cat(losses).double().numpy()[1:]
     stream = np.concatenate([rows[:, :-1].ravel(), rows[-1:, -1]])
-    trigram = KneserNeyTrigram(_stream(tokens.encode_batch(train), end), model.backbone.config.vocab_size)
+    trigram = KneserNeyTrigram(
+        _stream(tokens.encode_batch(train), end), model.backbone.config.vocab_size
+    )
     return Perplexity(float(np.exp(loss.mean())), trigram.perplexity(stream), len(loss))
 
 
@@ -251,9 +261,7 @@ def cases(series: Sequence[Series]) -> Cases:
         for bar in range(first, each.last + 1):
             if each.answers[bar] < 0 or not np.isfinite(ratio[bar]):
                 continue
-            states.append(
-                each.numbers.at(bar, symbol=each.symbol, as_of=utc(each.times[bar]))
-            )
+            states.append(each.numbers.at(bar, symbol=each.symbol, as_of=utc(each.times[bar])))
             numbers.append(table[bar])
             ratios.append(ratio[bar])
             answers.append(each.answers[bar])
@@ -308,7 +316,8 @@ def number_table(numbers: StateNumbers) -> FloatArray:
         *lagged,
         *(np.abs(each) for each in lagged),
     ]
-    return np.nan_to_num(np.stack(columns, axis=1), posinf=0.0, neginf=0.0)
+    table: FloatArray = np.nan_to_num(np.stack(columns, axis=1), posinf=0.0, neginf=0.0)
+    return table
 
 
 def forecast_table(model: OLMoEModel, known: Cases, tested: Cases, *, seed: int) -> ForecastTable:
@@ -322,7 +331,11 @@ def forecast_table(model: OLMoEModel, known: Cases, tested: Cases, *, seed: int)
         interval = mean_interval(logs[name], tested.dates, seed=seed)
         rows.append(
             ForecastRow(
-                name, float(logs[name].mean()), float(briers[name].mean()), len(logs[name]), interval
+                name,
+                float(logs[name].mean()),
+                float(briers[name].mean()),
+                len(logs[name]),
+                interval,
             )
         )
     names = list(chances)

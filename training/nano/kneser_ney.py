@@ -34,7 +34,7 @@ class _Order:
         contexts, place = np.unique(keys >> bits, return_inverse=True)
         totals = np.bincount(place, weights=counts)
         taken = np.bincount(place, weights=discounts[np.minimum(counts, 3)])
-        return cls(keys, counts, discounts, contexts, totals, taken / totals)
+        return cls(keys, counts, discounts, contexts, totals.astype(np.float64), taken / totals)
 
     def interpolate(self, keys: IntArray, lower: FloatArray, bits: int) -> FloatArray:
         """Chances [S] of the keys' last tokens, with `lower` [S] from the order below."""
@@ -55,7 +55,9 @@ class KneserNeyTrigram:
         self._bits = max(1, (vocabulary - 1).bit_length())
         self._vocabulary = vocabulary
         stream = tokens.astype(np.int64)
-        threes, counts = np.unique(self._pack(stream[:-2], stream[1:-1], stream[2:]), return_counts=True)
+        threes, counts = np.unique(
+            self._pack(stream[:-2], stream[1:-1], stream[2:]), return_counts=True
+        )
         self._three = _Order.of(threes, counts, self._bits)
         twos, follows = np.unique(threes & ((1 << 2 * self._bits) - 1), return_counts=True)
         self._two = _Order.of(twos, follows, self._bits)
@@ -95,4 +97,6 @@ def _discounts(counts: IntArray) -> FloatArray:
         2.0 - 3.0 * base * threes / twos,
         3.0 - 4.0 * base * fours / threes,
     )
-    return np.array([0.0, *(min(max(d, 0.05), top) for d, top in zip(raw, (1.0, 2.0, 3.0), strict=True))])
+    return np.array(
+        [0.0, *(min(max(d, 0.05), top) for d, top in zip(raw, (1.0, 2.0, 3.0), strict=True))]
+    )

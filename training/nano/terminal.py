@@ -35,10 +35,14 @@ def render_evaluation(evaluation: Mapping[str, Any], console: Console) -> None:
             f"{found['tokens']:,}",
         )
     console.print(table)
-    _forecasts(evaluation["forecast"], f"Next 5-day return of {', '.join(split['test_symbols'])}", console)
+    _forecasts(
+        evaluation["forecast"], f"Next 5-day return of {', '.join(split['test_symbols'])}", console
+    )
     _forecasts(evaluation["simulated"], "Next 5-day return of simulated GARCH paths", console)
     loads = [share for layer in evaluation["expert_load_frac"] for share in layer]
-    console.print(Text(f"Expert load: {min(loads):.1%} to {max(loads):.1%} of the tokens in a layer."))
+    console.print(
+        Text(f"Expert load: {min(loads):.1%} to {max(loads):.1%} of the tokens in a layer.")
+    )
 
 
 def _forecasts(forecast: Mapping[str, Any], title: str, console: Console) -> None:
