@@ -110,7 +110,9 @@ def test_no_texts_are_no_rows(model: OLMoEModel) -> None:
 
 def test_special_tokens_in_a_text_stay_text(model: OLMoEModel) -> None:
     assert 0 not in model.tokenizer.encode("a <|endoftext|> b")
-    assert model.tokenizer.decode(model.tokenizer.encode("a <|endoftext|> b")) == "a <|endoftext|> b"
+    assert (
+        model.tokenizer.decode(model.tokenizer.encode("a <|endoftext|> b")) == "a <|endoftext|> b"
+    )
 
 
 def test_gradient_reaches_backbone_and_head_as_finite_differences_say(model: OLMoEModel) -> None:
@@ -126,7 +128,7 @@ def test_gradient_reaches_backbone_and_head_as_finite_differences_say(model: OLM
         return logits.log_softmax(-1)[2]
 
     chosen().backward()
-    step = 1e-3  # transformers' norms compute in float32: a smaller step drowns in rounding
+    step = 1e-5  # transformers' norms compute in float32: a smaller step drowns in rounding
     for parameter in (
         model.backbone.model.embed_tokens.weight,
         model.backbone.model.layers[0].self_attn.v_proj.weight,
@@ -240,7 +242,9 @@ async def test_generate_with_a_cache_writes_what_whole_passes_write(model: OLMoE
 
 
 async def test_generate_draws_by_its_seed_and_stops_where_it_is_told(model: OLMoEModel) -> None:
-    drawn = [await model.generate("x", temperature=2.0, seed=seed, max_tokens=20) for seed in (1, 1, 2)]
+    drawn = [
+        await model.generate("x", temperature=2.0, seed=seed, max_tokens=20) for seed in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     stop = drawn[0][3:5]
     cut = await model.generate("x", temperature=2.0, seed=1, max_tokens=20, stop=stop)
@@ -288,15 +292,18 @@ def test_the_head_stays_in_float32_whatever_the_backbone(tiny_folder: Path) -> N
     config = OLMoEIntegrationConfig(model_path=tiny_folder, dtype="bfloat16", device="cpu")
     model = OLMoEModel(config).load()
     assert model.dtype == torch.bfloat16
-    vector = model.encode(TEXTS[0])
+    vector = model.encode(TEXTS[0]).detach()
     assert vector.dtype == torch.bfloat16
     assert model.action_head is not None
     assert model.action_head(vector).dtype == torch.float32
-    exact = OLMoEModel(OLMoEIntegrationConfig(model_path=tiny_folder)).load().encode(TEXTS[0])
+    whole = OLMoEModel(OLMoEIntegrationConfig(model_path=tiny_folder)).load()
+    exact = whole.encode(TEXTS[0]).detach()
     assert float((vector.float() - exact).abs().max()) < 0.2
 
 
-def test_a_saved_model_gives_identical_logits_and_actions(model: OLMoEModel, tmp_path: Path) -> None:
+def test_a_saved_model_gives_identical_logits_and_actions(
+    model: OLMoEModel, tmp_path: Path
+) -> None:
     tokens = torch.tensor([model.tokenizer.encode(TEXTS[4])])
     assert model.action_head is not None
     with torch.no_grad():
@@ -306,9 +313,7 @@ def test_a_saved_model_gives_identical_logits_and_actions(model: OLMoEModel, tmp
     again = OLMoEModel().load(tmp_path / "copy")
     assert torch.equal(model.backbone(tokens).logits, again.backbone(tokens).logits)
     assert again.action_head is not None
-    assert torch.equal(
-        model.action_head(model.encode("x")), again.action_head(again.encode("x"))
-    )
+    assert torch.equal(model.action_head(model.encode("x")), again.action_head(again.encode("x")))
     assert again.training_cutoff == model.training_cutoff
     assert not again.changed
 
