@@ -94,14 +94,41 @@ def measure(model: Any) -> list[dict[str, Any]]:
         (ours, _), (bare, _) = in_turns(
             lambda: model.encode(one[0]), bare_ways(model, one), repeats=60
         )
-        rows.append(row("encode, 1 x 128, over the bare pass", ours, bare, ours / bare, 1.1, -1))
+        rows.append(
+            row(
+                "encode, 1 x 128, over the bare pass",
+                ours,
+                bare,
+                ours / bare,
+                limit=1.1,
+                direction=-1,
+            )
+        )
         (ours, _), (bare, _) = in_turns(lambda: model.encode_batch(mixed), bare_ways(model, mixed))
-        rows.append(row("packing mixed lengths against padding", ours, bare, bare / ours, 1.5, 1))
+        rows.append(
+            row(
+                "packing mixed lengths against padding",
+                ours,
+                bare,
+                bare / ours,
+                limit=1.5,
+                direction=1,
+            )
+        )
         model.encode_cached(alike)
         (ours, _), (plain, _) = in_turns(
             lambda: model.encode_cached(alike), lambda: model.encode_batch(alike)
         )
-        rows.append(row("the cached path against encoding", ours, plain, plain / ours, 50.0, 1))
+        rows.append(
+            row(
+                "the cached path against encoding",
+                ours,
+                plain,
+                plain / ours,
+                limit=50.0,
+                direction=1,
+            )
+        )
         difference = (model.encode_batch(mixed) - bare_ways(model, mixed)()).abs().max()
     if float(difference) > 1e-5:
         raise SystemExit(f"packing and padding differ by {float(difference):.1e}")
@@ -109,7 +136,7 @@ def measure(model: Any) -> list[dict[str, Any]]:
 
 
 def row(
-    what: str, ours: float, other: float, ratio: float, limit: float, direction: int
+    what: str, ours: float, other: float, ratio: float, *, limit: float, direction: int
 ) -> dict[str, Any]:
     return {
         "what": what,

@@ -91,25 +91,25 @@ def test_pickled_weights_are_not_loaded(folder: Path) -> None:
 
 def test_missing_weights_are_told(folder: Path) -> None:
     change_weights(folder, {"model.layers.1.self_attn.q_norm.weight": None})
-    with pytest.raises(ModelError, match="do not fit its config .*missing_keys"):
+    with pytest.raises(ModelError, match=r"do not fit its config .*missing_keys"):
         load(folder)
 
 
 def test_missing_expert_weights_are_told(folder: Path) -> None:
     change_weights(folder, {"model.layers.1.mlp.experts.down_proj": None})
-    with pytest.raises(ModelError, match="do not fit its config .*missing_keys"):
+    with pytest.raises(ModelError, match=r"do not fit its config .*missing_keys"):
         load(folder)
 
 
 def test_unexpected_weights_are_told(folder: Path) -> None:
     change_weights(folder, {"model.layers.7.more": torch.ones(3)})
-    with pytest.raises(ModelError, match="do not fit its config .*unexpected_keys"):
+    with pytest.raises(ModelError, match=r"do not fit its config .*unexpected_keys"):
         load(folder)
 
 
 def test_weights_of_another_shape_are_told(folder: Path) -> None:
     change_weights(folder, {"model.norm.weight": torch.ones(17)})
-    with pytest.raises(ModelError, match="mismatch|do not fit"):
+    with pytest.raises(ModelError, match=r"mismatch|do not fit"):
         load(folder)
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_tokenizer_is_told(folder: Path) -> None:
     (folder / MANIFEST).unlink()
     (folder / "tokenizer.json").write_text("{")
     config = OLMoEIntegrationConfig(training_cutoff="2007-12-31")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="tokenizer .* cannot be read"):
+    with pytest.raises(ModelError, match=r"tokenizer .* cannot be read"):
         OLMoEModel(config).load(folder)
 
 
