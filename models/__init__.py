@@ -1,1 +1,1 @@
-"""The language model and what is built on it."""
+"""The language model: OLMoE, what it is told, and what it is asked."""
