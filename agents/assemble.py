@@ -287,9 +287,31 @@ def run_notes(account: Account, deciders: Deciders) -> list[str]:
                 f"Weights of up to {agents.most_asked_frac:,.6g} in sum were asked for; 1 is all of the "
                 "equity."
             )
-        if isinstance(agents.strategy, WeightsStrategy) and not agents.strategy.applied:
-            notes.append("No row of the weights was visible by the last bar: nothing was traded.")
+        if isinstance(agents.strategy, WeightsStrategy):
+            notes += _weights_notes(agents.strategy)
     return notes
+
+
+def _weights_notes(weights: WeightsStrategy) -> list[str]:
+    """Rows of `--weights` that the figures do not hold."""
+    if not weights.applied:
+        return ["No row of the weights was visible by the last bar: nothing was traded."]
+    notes = []
+    lost = weights.passed_over
+    if lost:
+        count = sum(lost.values())
+        named = ", ".join(f"{symbol} ({rows})" for symbol, rows in list(lost.items())[:10])
+        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+        notes.append(
+            f"{_rows_were(count)} passed over, for the symbol had no bar yet: {named}{more}."
+        )
+    if weights.rows_not_reached:
+        notes.append(f"{_rows_were(weights.rows_not_reached)} not reached by the last bar.")
+    return notes
+
+
+def _rows_were(count: int) -> str:
+    return f"{count:,} rows of the weights were" if count > 1 else "1 row of the weights was"
 
 
 def outcome_of(

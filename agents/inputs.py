@@ -197,7 +197,18 @@ class WeightsStrategy:
             )
         self._moments = sorted(self._allocations)
         self._taken = 0
+        self._passed_over: dict[str, int] = {}
         self.symbols = frozenset(symbols)
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many weights other than 0 were lost because their symbol was not listed, by symbol."""
+        return dict(sorted(self._passed_over.items()))
+
+    @property
+    def rows_not_reached(self) -> int:
+        """Rows of allocations that were not visible yet at the last decision."""
+        return sum(len(self._allocations[moment]) for moment in self._moments[self._taken :])
 
     @property
     def applied(self) -> bool:
@@ -212,6 +223,9 @@ class WeightsStrategy:
         self._taken = visible
         listed = set(history.symbols)
         allocation = self._allocations[self._moments[visible - 1]]
+        for symbol, weight in allocation.items():
+            if weight and symbol not in listed:
+                self._passed_over[symbol] = self._passed_over.get(symbol, 0) + 1
         return {symbol: weight for symbol, weight in allocation.items() if symbol in listed}
 
 

@@ -381,12 +381,13 @@ def load(
     env: Mapping[str, str] | None = None,
     sets: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    tree: Mapping[str, Any] | None = None,
 ) -> LoadedConfig:
-    """The shipped default, then `files` in order, variables, `--set`, `options`; later wins.
+    """The shipped default, then `files` in order, variables, `--set`, `tree`, `options`; later wins.
 
     `options` are top-level keys that have a command-line option of their own (`seed`: `--seed`). `env`
-    is the environment to read, none by default. A file that does not exist but bears the name of a
-    shipped one (`paper.yaml`) means that one.
+    is the environment to read, none by default. `tree` are nested mappings given in code. A file that does
+    not exist but bears the name of a shipped one (`paper.yaml`) means that one.
     Raises: ConfigError.
     """
     resolved = layers.resolve(
@@ -396,6 +397,7 @@ def load(
             *(_chosen_layer(Path(file)) for file in files),
             layers.env_layer(AthenaConfig, env or {}),
             layers.set_layer(AthenaConfig, sets),
+            layers.Layer("a dictionary", tree or {}),
             layers.option_layer(options or {}),
         ],
     )

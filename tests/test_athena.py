@@ -21,6 +21,7 @@ from agents.assemble import RunOptions, run_sync
 from core.config import AthenaConfig
 from core.errors import ConfigError, DataError, RunNotFound, StrategyError, UsageError
 from tests.market_files import made_market, quick_config, write_market
+from trading.datasets import import_files
 
 
 class Half:
@@ -65,7 +66,7 @@ def test_a_wide_frame_of_closes_is_data() -> None:
     }})  # fmt: skip
     # 50,000 at 11, then 12: 50,000 + 50,000 x 12 / 11; trimmed back to half at an unchanged 12.
     assert run.equity.iloc[-1] == pytest.approx(50_000 + 50_000 * 12 / 11, abs=0.01)
-    assert any("volume" in note for note in run.summary["notes"])
+    assert sum("volume" in note for note in run.summary["notes"]) == 1
 
 
 def test_the_tables_of_a_run_agree_with_its_records(frame: pd.DataFrame) -> None:
@@ -281,3 +282,71 @@ def test_every_name_of_the_interface_is_there() -> None:
     assert {name for name in athena.__all__ if hasattr(athena, name)} == set(athena.__all__)
     assert isinstance(Half(), athena.Strategy)
     assert np.isclose(athena.Target(0.5).weight, 0.5)
+
+
+# --- settings from the environment
+
+
+def test_variables_count_as_they_do_for_the_command(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ATHENA_RUNS_DIR", "elsewhere")
+    monkeypatch.setenv("ATHENA_TRADING__COMMISSION_BPS", "7")
+    run = athena.backtest(frame, strategy=Half())
+    assert run.path.parent == Path("elsewhere")
+    assert athena.open_run("last").path == run.path
+    assert run.summary["costs"]["commission_bps"] == pytest.approx(7.0)
+    (tmp_path / "settings.yaml").write_text("trading: {commission_bps: 3}\n")
+    filed = athena.backtest(frame, strategy=Half(), config="settings.yaml")
+    assert filed.summary["costs"]["commission_bps"] == pytest.approx(7.0)
+    # What is written in the code wins over a variable; a whole configuration is taken as it is.
+    said = athena.backtest(frame, strategy=Half(), config={"trading": {"commission_bps": 4.0}})
+    assert said.summary["costs"]["commission_bps"] == pytest.approx(4.0)
+    whole = athena.backtest(frame, strategy=Half(), config=AthenaConfig())
+    assert whole.path.parent == Path("runs")
+    monkeypatch.setenv("ATHENA_TRADING__COMISSION_BPS", "7")
+    with pytest.raises(ConfigError, match="is no setting"):
+        athena.backtest(frame, strategy=Half())
+
+
+def test_load_panel_finds_imported_datasets_by_name(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ATHENA_DATA_DIR", "kept")
+    import_files([write_market(tmp_path, frame)], Path("kept"), name="mine")
+    assert athena.load_panel("mine").symbols == athena.load_panel(frame).symbols
+
+
+def test_params_reach_the_constructor_of_a_named_strategy(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "part.py").write_text(
+        "class Part:\n"
+        "    def __init__(self, symbol='OLD', weight=0.1):\n"
+        "        self.weights = {symbol: weight}\n"
+        "    def decide(self, history, state):\n"
+        "        return self.weights\n"
+    )
+    params = {"symbol": "STEADY", "weight": 0.5}
+    run = athena.backtest(frame, strategy="part.py:Part", params=params)
+    assert next(run.steps())["targets"] == {"STEADY": 0.5}
+    with pytest.raises(UsageError, match="--param"):
+        athena.backtest(frame, strategy=Half(), params=params)
+
+
+def test_rows_of_weights_that_were_not_traded_are_counted(frame: pd.DataFrame) -> None:
+    # LATE lists on the 60th business day of 2020 (2020-03-25) only; the last bar is of August 2020.
+    weights = pd.DataFrame(
+        [
+            ("2020-01-10", "OLD", 0.2),
+            ("2020-01-10", "LATE", 0.2),
+            ("2020-01-10", "LATER", 0.0),
+            ("2020-02-10", "LATE", 0.3),
+            ("2020-12-31", "OLD", 0.0),
+        ],
+        columns=["time", "symbol", "weight"],
+    )
+    notes = athena.backtest(frame, weights=weights).summary["notes"]
+    lost = "2 rows of the weights were passed over, for the symbol had no bar yet: LATE (2)."
+    assert lost in notes
+    assert "1 row of the weights was not reached by the last bar." in notes

@@ -36,6 +36,8 @@ FIELDS = (
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
 RAW_OPEN, RAW_HIGH, RAW_LOW, RAW_CLOSE, RAW_VOLUME = range(5, 10)
 MARK, STALE = 10, 11
+NO_VOLUME = "The data have no volume: no participation cap and no market impact."
+"""The note of a panel without volume, and of a run on it: said once."""
 BAR_FIELDS = 10
 """The first ten fields are a bar as it came in; `mark` and `stale` follow from them."""
 

@@ -34,6 +34,7 @@ from core.runlog import (
     read_summary,
 )
 from trading.metrics import Metrics, compute_metrics, drawdowns, finite, iso, yearly_returns
+from trading.panel import NO_VOLUME
 from trading.portfolio import RoundTrip
 from trading.report.curves import Curves
 
@@ -255,7 +256,7 @@ def notes(outcome: RunOutcome) -> list[str]:
     if outcome.status == "interrupted":
         found.append(f"Interrupted: the figures cover the {len(outcome.times)} steps taken.")
     if not outcome.data.has_volume:
-        found.append("The data have no volume: no participation cap and no market impact.")
+        found.append(NO_VOLUME)
     if outcome.bars_inside_cutoff:
         found.append(
             f"{outcome.bars_inside_cutoff} of {len(outcome.times)} bars lie inside the model's "

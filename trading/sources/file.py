@@ -24,7 +24,7 @@ from trading.calendar import (
     interval_of,
     known_at_close,
 )
-from trading.panel import iso_times
+from trading.panel import NO_VOLUME, iso_times
 from trading.sources.adjust import adjusted_bars
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.table import CELLS, NOT_A_NUMBER, Table, frame_table, read_table
@@ -200,7 +200,7 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
         series, more_notes = _series(joined, size, calendar, bar_label, faults)
         notes.update(dict.fromkeys(more_notes))
         if not volume.any():
-            notes["no volume: no participation cap and no market impact"] = None
+            notes[NO_VOLUME] = None
         if not adjusted.any():
             notes["no adjusted close: prices are taken as they stand"] = None
     first, last = _reach(joined, size)

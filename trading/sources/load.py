@@ -163,6 +163,11 @@ def resolve_source(data: str | Path | pd.DataFrame | None, data_dir: Path | None
         dataset = data_dir / f"{data}{DATASET_SUFFIX}"
         if dataset.exists():
             return read_source(dataset)
+    if str(data) == MOCK:
+        raise DataError(
+            "mock is no file: the mock walks are made, not read, and there is nothing to check.",
+            "Name a file, a folder or a dataset; `athena backtest --data mock` trades the walks.",
+        )
     raise DataError(
         f"there is no file, folder or dataset {str(data)!r}.",
         "Check the path; `athena data list` names the datasets, `mock` is the mock walks.",
