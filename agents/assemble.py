@@ -842,7 +842,7 @@ def dry_run(config: AthenaConfig) -> DryRunReport:
             f"and {filled} fills in memory",
         ),
         Part("live feed", "off", "not built yet"),
-        Part("model", "off", "not built yet"),
+        Part("model", "off", "no run uses it yet; `athena model` works"),
         Part("memory", "off", "not part of a run yet; `athena memory` works"),
         Part("learning", "off", "not built yet"),
     ]
