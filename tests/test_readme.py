@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,23 @@ def test_the_strategy_gives_the_output_shown(tmp_path: Path) -> None:
     lines = [line for line in shown[1].splitlines() if line.strip()]
     assert len(lines) >= 5
     assert [line for line in lines if line.split() not in printed] == []
+
+
+def test_the_main_job_prints_what_is_shown(tmp_path: Path) -> None:
+    shown = re.search(r"```\n(backtest: AAPL.*?)\n```", README, flags=re.DOTALL)
+    assert shown is not None
+    answer = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "backtest"],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        env={**os.environ, "COLUMNS": "84"},
+    )
+    printed = answer.stdout.splitlines()
+    assert [
+        line for line in shown[1].splitlines() if line.rstrip() not in map(str.rstrip, printed)
+    ] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
