@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing as closing_cursor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -50,13 +50,17 @@ _EDGE_COLUMNS = (
     "edge_id, from_entry, to_entry, relation, namespace, recorded_from, branch, sequence"
 )
 _CLOSING_COLUMNS = "target, recorded_to, hidden_from, branch, sequence"
+_ADD_TIMINGS = """INSERT INTO timings VALUES (?, ?, ?)
+                  ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"""
+_TIMINGS_WAIT = 0.25  # seconds
 
 
 class SqliteStore:
     """The log and its indexes in one file; `:memory:` keeps them in this process.
 
     `seed` fixes the ids of a new file (random without one). `boundary` is called with a name before every
-    statement of a write and around its commit: crash tests kill the process there.
+    statement of a write and around its commit: crash tests kill the process there. `read_only` never
+    writes, makes no file (a missing one reads as an empty memory) and asks for no lock.
     """
 
     name = "sqlite"
@@ -68,8 +72,10 @@ class SqliteStore:
         seed: str | None = None,
         busy_seconds: float = 30.0,
         boundary: Boundary | None = None,
+        read_only: bool = False,
     ) -> None:
         self._path = str(path)
+        self._read_only = read_only
         self._seed = seed
         self._busy_seconds = busy_seconds
         self._boundary = boundary
@@ -85,7 +91,11 @@ class SqliteStore:
         if self._connection is not None:
             return
         with self._guard():
-            if self._path != ":memory:":
+            if self._read_only and (reading := _reader(self._path, self._busy_seconds)) is not None:
+                self._seed = _same_seed(reading, self._path, self._seed)
+                self._connection = reading
+                return
+            if self._path != ":memory:" and not self._read_only:
                 try:
                     Path(self._path).parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
@@ -94,10 +104,14 @@ class SqliteStore:
                         "Choose another memory.path.",
                     ) from error
             connection = sqlite3.connect(
-                self._path, timeout=self._busy_seconds, isolation_level=None
+                ":memory:" if self._read_only else self._path,
+                timeout=self._busy_seconds,
+                isolation_level=None,
             )
             try:
                 self._prepare(connection)
+                if self._read_only:
+                    connection.execute("PRAGMA query_only = ON")
             except BaseException:
                 connection.close()
                 raise
@@ -113,13 +127,7 @@ class SqliteStore:
             with _rolled_back_on_error(connection):
                 self._migrate(connection)
                 connection.execute("COMMIT")
-        row = connection.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()
-        if self._seed is not None and row[0] != self._seed:
-            raise MemoryStoreError(
-                f"{self._path} was made with another seed than {self._seed!r}.",
-                "Open it without a seed, or write to a new file.",
-            )
-        self._seed = row[0]
+        self._seed = _same_seed(connection, self._path, self._seed)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         for number in range(_user_version(connection), len(MIGRATIONS)):
@@ -287,12 +295,8 @@ class SqliteStore:
             f"foreign key broken in {row[0]}" for row in self._rows("PRAGMA foreign_key_check")
         ]
         problems += [f"the vector of {row[0]} has the wrong size" for row in models if not row[2]]
-        try:
-            self._db().execute(
-                "INSERT INTO text_index(text_index, rank) VALUES ('integrity-check', 1)"
-            )
-        except sqlite3.DatabaseError as error:
-            problems.append(f"the text index disagrees with the rows: {error}")
+        with self._guard():
+            problems += _text_index_problems(self._db())
         indexed = self._rows("SELECT count(*) FROM text_index_docsize")[0][0]
         if indexed != len(versions):
             problems.append(f"the text index has {indexed} rows, the versions differ")
@@ -360,15 +364,18 @@ class SqliteStore:
         self._lineages.clear()
 
     async def add_timings(self, timings: Mapping[tuple[str, int], int]) -> None:
-        with self._guard():
-            self._db().execute("BEGIN IMMEDIATE")
-            with _rolled_back_on_error(self._db()):
-                self._db().executemany(
-                    """INSERT INTO timings VALUES (?, ?, ?)
-                       ON CONFLICT DO UPDATE SET calls = calls + excluded.calls""",
-                    [(name, bucket, calls) for (name, bucket), calls in timings.items()],
-                )
-                self._db().execute("COMMIT")
+        """Best effort, on a connection of its own: a locked or write-protected file keeps no timings."""
+        rows = [(name, bucket, calls) for (name, bucket), calls in timings.items()]
+        if self._path == ":memory:":
+            self._db().executemany(_ADD_TIMINGS, rows)
+            return
+        with suppress(sqlite3.OperationalError):
+            address = f"{Path(self._path).absolute().as_uri()}?mode=rw"
+            db = sqlite3.connect(address, timeout=_TIMINGS_WAIT, isolation_level=None, uri=True)
+            with closing_cursor(db), _rolled_back_on_error(db):
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany(_ADD_TIMINGS, rows)
+                db.execute("COMMIT")
 
     async def timings(self) -> Mapping[tuple[str, int], int]:
         rows = self._rows("SELECT operation, bucket, calls FROM timings")
@@ -545,6 +552,73 @@ class _SqliteTransaction:
         self.run("INSERT INTO text_index(text_index) VALUES ('optimize')")
         self.next_epoch()
         self.erased = True
+
+
+def _reader(path: str, seconds: float) -> sqlite3.Connection | None:
+    """A connection that takes no lock and writes nothing; None where there is nothing to read yet.
+
+    In a folder that cannot be written the file is read as it lies there, unless a WAL file stands beside
+    it whose lock file cannot be made. A file of an older Athena is brought up to date first.
+    """
+    try:
+        if path == ":memory:" or Path(path).stat().st_size == 0:
+            return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MemoryStoreError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+    address = Path(path).absolute().as_uri()
+    wal = Path(f"{path}-wal")
+    for mode in ("mode=rw", "immutable=1"):
+        connection = sqlite3.connect(
+            f"{address}?{mode}", timeout=seconds, isolation_level=None, uri=True
+        )
+        try:
+            _identify(connection, path)
+            if _user_version(connection) == len(MIGRATIONS):
+                connection.execute("PRAGMA query_only = ON")
+                return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            still = wal.exists() and wal.stat().st_size
+            barred = any(word in str(error) for word in ("unable to open", "readonly"))
+            if mode != "mode=rw" or still or not barred:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            break
+    try:
+        SqliteStore(path, busy_seconds=seconds)._prepare(connection)
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _same_seed(connection: sqlite3.Connection, path: str, expected: str | None) -> str:
+    seed = str(connection.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()[0])
+    if expected is not None and seed != expected:
+        raise MemoryStoreError(
+            f"{path} was made with another seed than {expected!r}.",
+            "Open it without a seed, or write to a new file.",
+        )
+    return seed
+
+
+def _text_index_problems(db: sqlite3.Connection) -> list[str]:
+    """FTS5 checks itself through an INSERT, which needs the write lock; a copy in memory needs none."""
+    with closing_cursor(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        db.backup(copy)
+        try:
+            copy.execute("INSERT INTO text_index(text_index, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            return [f"the text index disagrees with the rows: {error}"]
+    return []
 
 
 def _identify(connection: sqlite3.Connection, path: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,62 @@ async def test_a_store_of_another_seed_is_refused(tmp_path: Path) -> None:
     await SqliteStore(tmp_path / "m.db", seed="a").open()
     with pytest.raises(MemoryStoreError, match="seed"):
         await SqliteStore(tmp_path / "m.db", seed="b").open()
+
+
+async def test_a_reader_needs_no_lock_and_check_none_either(tmp_path: Path) -> None:
+    async with AgeMem(store=tmp_path / "m.db") as memory:
+        await memory.add("one bond")
+    other = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for store in (
+        SqliteStore(tmp_path / "m.db", busy_seconds=0.1, read_only=True),
+        SqliteStore(tmp_path / "m.db", busy_seconds=0.1),
+    ):
+        memory = AgeMem(store=store)
+        assert len((await memory.retrieve("bond")).data) == 1
+        assert await memory.check() == ()
+        await memory.close(keep_timings=True)  # locked: the timings are dropped
+    other.execute("ROLLBACK")
+    assert other.execute("SELECT count(*) FROM timings").fetchone() == (0,)
+    other.close()
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    await memory.retrieve("bond")
+    await memory.close(keep_timings=True)
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    assert (await memory.get_stats()).calls["retrieve"].calls == 1
+    with pytest.raises(MemoryStoreError, match="readonly"):
+        await memory.add("two")
+    await memory.close()
+
+
+async def test_reading_a_missing_path_makes_no_file(tmp_path: Path) -> None:
+    memory = AgeMem(store=SqliteStore(tmp_path / "deep" / "m.db", read_only=True))
+    assert await memory.list() == ()
+    assert (await memory.retrieve("bond")).data == ()
+    with pytest.raises(MemoryStoreError, match="readonly"):
+        await memory.add("two")
+    await memory.close(keep_timings=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_read_only_folder_can_be_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.db"
+        async with AgeMem(store=path) as memory:
+            await memory.add("one bond")
+            await memory.retrieve("bond")
+        assert [entry.name for entry in Path(folder).iterdir()] == ["m.db"]
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        root = os.getuid() == 0  # who may write everywhere
+        if root:
+            os.seteuid(65_534)
+        try:
+            memory = AgeMem(store=SqliteStore(path, read_only=True))
+            assert len((await memory.retrieve("bond")).data) == 1
+            assert await memory.check() == ()
+            await memory.close(keep_timings=True)
+        finally:
+            if root:
+                os.seteuid(0)
+            Path(folder).chmod(0o755)
