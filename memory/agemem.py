@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.clock import SystemClock
-from core.errors import ContentRefused, EmbedderMismatch, EntryNotFound, MemoryRefused
+from core.errors import (
+    ContentRefused,
+    EmbedderMismatch,
+    EntryNotFound,
+    MemoryRefused,
+    UnreadableRecord,
+)
 from core.memories import (
     FOREVER,
     ROOT_BRANCH,
@@ -647,9 +653,12 @@ class AgeMem:
         store = await self.store()
         while True:
             before = await store.state()
-            found = verify.problems(
-                await store.branches(), await store.operations(), await store.derived()
-            )
+            try:
+                found = verify.problems(
+                    await store.branches(), await store.operations(), await store.derived()
+                )
+            except UnreadableRecord as error:
+                found = [str(error)]
             # Somebody wrote between the reads: these problems may be none, so look again.
             if not found or await store.state() == before:
                 return tuple(found)

@@ -25,7 +25,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
-import orjson
 
 from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
 from core.memories import (
@@ -40,7 +39,16 @@ from core.memories import (
     Version,
 )
 from core.protocols import MemoryTransaction
-from memory.codec import canonical, payload, record_of, scrub
+from memory.codec import (
+    canonical,
+    log_digest,
+    metadata_of,
+    payload,
+    record_of,
+    scrub,
+    vector_digest,
+)
+from memory.verify import entry_problems, log_problems
 
 if TYPE_CHECKING:
     from neo4j import AsyncDriver, AsyncManagedTransaction
@@ -478,6 +486,13 @@ class Neo4jStore:
                RETURN name, state"""
         )
         problems += [f"the index {name} is {state}" for name, state in states if state != "ONLINE"]
+        entries = await self._read(
+            "MATCH (e:AthenaEntry {run: $run}) RETURN e.entry_id, e.namespace, e.purged"
+        )
+        problems += entry_problems(
+            await self.operations(), {row[0]: (row[1], bool(row[2])) for row in entries}
+        )
+        problems += await self._sealed_problems()
         return Derived(
             versions=tuple(_version(row) for row in versions),
             closings=tuple(Closing(*row) for row in closings),
@@ -485,6 +500,40 @@ class Neo4jStore:
             vector_models={row[0]: row[1] for row in models},
             index_problems=tuple(problems),
         )
+
+    async def _sealed_problems(self) -> list[str]:
+        """Records and vectors that are not as they were written; runs older than the seals have none."""
+        seed = await self._read("MATCH (r:AthenaRun {run: $run}) RETURN r.seed")
+        problems = (
+            [] if seed == [[self._seed]] else ["the run has another seed than at its opening"]
+        )
+        sealed = await self._read(
+            "MATCH (o:AthenaOperation {run: $run}) RETURN count(o.digest) > 0"
+        )
+        if not sealed[0][0]:
+            return problems
+        log = await self._read(
+            f"MATCH (o:AthenaOperation {{run: $run}}) RETURN o.undoes, o.digest, {_OPERATION}"
+        )
+        problems += log_problems(self._seed or "", ((row[2:], row[0], row[1]) for row in log))
+        for start in range(0, len(log), _CHUNK):
+            rows = await self._read(
+                """MATCH (v:AthenaVersion {run: $run})
+                   WHERE $start < v.sequence <= $end AND v.vector IS NOT NULL
+                   RETURN v.version_id, v.model_id, v.dimension, v.vector, v.vector_digest,
+                          v.embedding""",
+                start=start,
+                end=start + _CHUNK,
+            )
+            for row in rows:
+                vector = StoredVector(row[0], row[1], row[2], bytes(row[3]))
+                values = np.frombuffer(vector.data, "<f4")
+                embedding = np.zeros(len(values)) if row[5] is None else np.asarray(row[5])
+                if row[4] != vector_digest(self._seed or "", vector) or not np.array_equal(
+                    embedding, values
+                ):
+                    problems.append(f"the vector of {vector.version_id} is not as it was written")
+        return problems
 
     async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
         records = await self.operations()
@@ -519,6 +568,7 @@ class Neo4jStore:
                     "Import a whole export into a new run; bare lines go anywhere.",
                 )
             await transaction.run("MATCH (r:AthenaRun {run: $run}) SET r.seed = $seed", seed=seed)
+            transaction.seed = seed
             for branch in branches:
                 await transaction.run(
                     """MERGE (b:AthenaBranch {run: $run, name: $name})
@@ -723,23 +773,17 @@ class _Neo4jTransaction:
         self._next = (record.sequence + 1, record.number + 1)
 
     async def log(self, record: OperationRecord) -> None:
+        columns = _columns(record)
         await self.run(
             """MATCH (r:AthenaRun {run: $run}), (b:AthenaBranch {run: $run, name: $branch})
                SET r.sequence = $sequence, b.number = $number
                CREATE (o:AthenaOperation {run: $run, sequence: $sequence, branch: $branch,
                    number: $number, kind: $kind, namespace: $namespace, key: $key,
                    request: $request, recorded_at: $recorded_at, undoes: $undoes, body: $body,
-                   attempt: $attempt})""",
-            sequence=record.sequence,
-            branch=record.branch,
-            number=record.number,
-            kind=record.kind,
-            namespace=record.namespace,
-            key=record.key,
-            request=record.request,
-            recorded_at=record.recorded_at,
+                   digest: $digest, attempt: $attempt})""",
+            **columns,
             undoes=record.undoes,
-            body=payload(record),
+            digest=log_digest(self.seed, *columns.values()),
             attempt=self.attempt,
         )
 
@@ -752,11 +796,20 @@ class _Neo4jTransaction:
                    ON CREATE SET e.namespace = fields.namespace, e.purged = false
                    CREATE (v:AthenaVersion)-[:VERSION_OF]->(e)
                    SET v = fields, v.run = $run
-                   WITH v MATCH (old:AthenaVersion {run: $run, version_id: v.copy_of})
-                   SET v.embedding = old.embedding, v.vector = old.vector,
-                       v.zero_vector = old.zero_vector,
-                       v.model_id = old.model_id, v.dimension = old.dimension""",
+                """,
                 versions=[_fields(version) for version in record.opened],
+            )
+        copies = {v.version_id: v.copy_of for v in record.opened if v.copy_of is not None}
+        if copies:
+            rows = await self.run(
+                """UNWIND keys($copies) AS name
+                   MATCH (old:AthenaVersion {run: $run, version_id: $copies[name]})
+                   WHERE old.vector IS NOT NULL
+                   RETURN name, old.model_id, old.dimension, old.vector""",
+                copies=copies,
+            )
+            await self.put_vectors(
+                [StoredVector(row[0], row[1], row[2], bytes(row[3])) for row in rows]
             )
         if record.linked:
             await self.run(
@@ -803,8 +856,12 @@ class _Neo4jTransaction:
                    MATCH (v:AthenaVersion {run: $run, version_id: row.version_id})
                    SET v.embedding = row.embedding, v.vector = row.data,
                        v.zero_vector = row.embedding IS NULL,
-                       v.model_id = row.model_id, v.dimension = row.dimension""",
-                vectors=[_vector_fields(vector) for vector in vectors[start : start + _CHUNK]],
+                       v.model_id = row.model_id, v.dimension = row.dimension,
+                       v.vector_digest = row.digest""",
+                vectors=[
+                    _vector_fields(vector) | {"digest": vector_digest(self.seed, vector)}
+                    for vector in vectors[start : start + _CHUNK]
+                ],
             )
 
     async def mark_purged(self, records: Sequence[OperationRecord]) -> None:
@@ -828,20 +885,36 @@ class _Neo4jTransaction:
             record = scrub(_record(row), entry_id)
             await self.run(
                 """MATCH (o:AthenaOperation {run: $run, sequence: $sequence})
-                   SET o.body = $body, o.request = $request""",
+                   SET o.body = $body, o.request = $request, o.digest = $digest""",
                 sequence=record.sequence,
                 body=payload(record),
                 request=record.request,
+                digest=log_digest(self.seed, *_columns(record).values()),
             )
         await self.run(
             """MATCH (e:AthenaEntry {run: $run, entry_id: $entry_id}) SET e.purged = true
                WITH e MATCH (v:AthenaVersion {run: $run, entry_id: $entry_id})
                SET v.content = '', v.metadata = '{}', v.source = 'purged'
                REMOVE v.embedding, v.vector, v.zero_vector, v.model_id, v.dimension,
-                      v.symbol, v.kind""",
+                      v.vector_digest, v.symbol, v.kind""",
             entry_id=entry_id,
         )
         await self.next_epoch()
+
+
+def _columns(record: OperationRecord) -> dict[str, Any]:
+    """What `_OPERATION` returns."""
+    return {
+        "sequence": record.sequence,
+        "branch": record.branch,
+        "number": record.number,
+        "kind": record.kind,
+        "namespace": record.namespace,
+        "key": record.key,
+        "request": record.request,
+        "recorded_at": record.recorded_at,
+        "body": payload(record),
+    }
 
 
 def _record(row: Sequence[Any]) -> OperationRecord:
@@ -850,7 +923,7 @@ def _record(row: Sequence[Any]) -> OperationRecord:
 
 def _version(row: Sequence[Any]) -> Version:
     columns = list(row)
-    columns[5] = orjson.loads(columns[5])
+    columns[5] = metadata_of(row[0], row[5])
     return Version(*columns)
 
 

@@ -35,8 +35,17 @@ from core.memories import (
     Version,
 )
 from core.protocols import MemoryTransaction
-from memory.codec import canonical, payload, record_of, scrub
+from memory.codec import (
+    canonical,
+    log_digest,
+    metadata_of,
+    payload,
+    record_of,
+    scrub,
+    vector_digest,
+)
 from memory.stores.migrations import APPLICATION_ID, MIGRATIONS
+from memory.verify import entry_problems, log_problems
 
 ResultT = TypeVar("ResultT")
 Boundary = Callable[[str], None]
@@ -50,6 +59,8 @@ _EDGE_COLUMNS = (
     "edge_id, from_entry, to_entry, relation, namespace, recorded_from, branch, sequence"
 )
 _CLOSING_COLUMNS = "target, recorded_to, hidden_from, branch, sequence"
+_VECTOR_COLUMNS = "v.version_id, e.model_id, e.dimension, e.vector"
+_VECTOR_ROWS = "FROM embeddings e JOIN versions v ON v.row = e.row"
 _ADD_TIMINGS = """INSERT INTO timings VALUES (?, ?, ?)
                   ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"""
 _TIMINGS_WAIT = 0.25  # seconds
@@ -140,6 +151,8 @@ class SqliteStore:
                     (self._seed or secrets.token_hex(16),),
                 )
                 connection.execute("INSERT INTO branches VALUES (?, NULL, 0, 0)", (ROOT_BRANCH,))
+            if number == 1:
+                _seal(connection)
             connection.execute(f"PRAGMA user_version = {number + 1}")
 
     async def close(self) -> None:
@@ -297,6 +310,11 @@ class SqliteStore:
         problems += [f"the vector of {row[0]} has the wrong size" for row in models if not row[2]]
         with self._guard():
             problems += _text_index_problems(self._db())
+            problems += _sealed_problems(self._db(), self._seed or "")
+        entries = self._rows("SELECT entry_id, namespace, purged FROM entries")
+        problems += entry_problems(
+            await self.operations(), {row[0]: (row[1], bool(row[2])) for row in entries}
+        )
         indexed = self._rows("SELECT count(*) FROM text_index_docsize")[0][0]
         if indexed != len(versions):
             problems.append(f"the text index has {indexed} rows, the versions differ")
@@ -345,6 +363,7 @@ class SqliteStore:
                     "Import a whole export into a new file; bare lines go anywhere.",
                 )
             run("UPDATE meta SET value = ? WHERE name = 'seed'", (seed,))
+            transaction.seed = seed
             for b in branches:
                 run(
                     "INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)",
@@ -464,13 +483,12 @@ class _SqliteTransaction:
         self._next = (record.sequence + 1, record.number + 1)
 
     def log(self, record: OperationRecord) -> None:
+        columns = _columns(record)
         self.run(
-            "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.sequence, record.branch, record.number, record.kind, record.namespace,
-                record.key, record.request, record.recorded_at, record.undoes, payload(record),
-            ),
-        )  # fmt: skip
+            f"""INSERT INTO operations({_OPERATION_COLUMNS}, undoes, digest)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (*columns, record.undoes, log_digest(self.seed, *columns)),
+        )
 
     def apply(self, record: OperationRecord) -> None:
         """Write what follows from a logged operation, embeddings excepted."""
@@ -491,12 +509,13 @@ class _SqliteTransaction:
             ).lastrowid  # fmt: skip
             self.run("INSERT INTO text_index(rowid, content) VALUES (?, ?)", (row, v.content))
             if v.copy_of is not None:
-                self.run(
-                    """INSERT INTO embeddings SELECT ?, e.model_id, e.dimension, e.vector
+                copied = self._db.execute(
+                    """SELECT e.model_id, e.dimension, e.vector
                        FROM embeddings e JOIN versions v ON v.row = e.row
                        WHERE v.version_id = ?""",
-                    (row, v.copy_of),
-                )
+                    (v.copy_of,),
+                ).fetchall()
+                self.put_vectors([StoredVector(v.version_id, *columns) for columns in copied])
         for e in record.linked:
             self.run(
                 f"INSERT INTO edges({_EDGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -514,10 +533,13 @@ class _SqliteTransaction:
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         for vector in vectors:
             self.run(
-                """INSERT OR REPLACE INTO embeddings
-                   SELECT row, ?, ?, ? FROM versions WHERE version_id = ?""",
-                (vector.model_id, vector.dimension, vector.data, vector.version_id),
-            )
+                """INSERT OR REPLACE INTO embeddings(row, model_id, dimension, vector, digest)
+                   SELECT row, ?, ?, ?, ? FROM versions WHERE version_id = ?""",
+                (
+                    vector.model_id, vector.dimension, vector.data,
+                    vector_digest(self.seed, vector), vector.version_id,
+                ),
+            )  # fmt: skip
 
     def next_epoch(self) -> None:
         self.run("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
@@ -545,9 +567,12 @@ class _SqliteTransaction:
             ).fetchone()
             record = scrub(record_of(*columns), entry_id)
             self.run(
-                "UPDATE operations SET body = ?, request = ? WHERE sequence = ?",
-                (payload(record), record.request, sequence),
-            )
+                "UPDATE operations SET body = ?, request = ?, digest = ? WHERE sequence = ?",
+                (
+                    payload(record), record.request,
+                    log_digest(self.seed, *_columns(record)), sequence,
+                ),
+            )  # fmt: skip
         # Deleted terms stay inside older segments of the text index until these are merged into one.
         self.run("INSERT INTO text_index(text_index) VALUES ('optimize')")
         self.next_epoch()
@@ -608,6 +633,39 @@ def _same_seed(connection: sqlite3.Connection, path: str, expected: str | None) 
             "Open it without a seed, or write to a new file.",
         )
     return seed
+
+
+def _columns(record: OperationRecord) -> tuple[Any, ...]:
+    """What stands in `_OPERATION_COLUMNS`."""
+    return (
+        record.sequence, record.branch, record.number, record.kind, record.namespace,
+        record.key, record.request, record.recorded_at, payload(record),
+    )  # fmt: skip
+
+
+def _seal(db: sqlite3.Connection) -> None:
+    """Write the seals of a file that was made before there were any."""
+    seed = db.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()[0]
+    for columns in db.execute(f"SELECT {_OPERATION_COLUMNS} FROM operations").fetchall():
+        db.execute(
+            "UPDATE operations SET digest = ? WHERE sequence = ?",
+            (log_digest(seed, *columns), columns[0]),
+        )
+    rows = db.execute(f"SELECT e.row, {_VECTOR_COLUMNS} {_VECTOR_ROWS}").fetchall()
+    for row, *columns in rows:
+        seal = vector_digest(seed, StoredVector(*columns))
+        db.execute("UPDATE embeddings SET digest = ? WHERE row = ?", (seal, row))
+
+
+def _sealed_problems(db: sqlite3.Connection, seed: str) -> list[str]:
+    """Rows of the log and vectors that are not as they were written."""
+    log = db.execute(f"SELECT undoes, digest, {_OPERATION_COLUMNS} FROM operations")
+    problems = log_problems(seed, ((row[2:], row[0], row[1]) for row in log))
+    for seal, *columns in db.execute(f"SELECT e.digest, {_VECTOR_COLUMNS} {_VECTOR_ROWS}"):
+        vector = StoredVector(*columns)
+        if seal != vector_digest(seed, vector):
+            problems.append(f"the vector of {vector.version_id} is not as it was written")
+    return problems
 
 
 def _text_index_problems(db: sqlite3.Connection) -> list[str]:
@@ -687,7 +745,7 @@ def _versions(db: sqlite3.Connection, lineage: Lineage, entry_id: str) -> list[V
 
 def _version(row: Sequence[Any]) -> Version:
     columns: list[Any] = list(row)
-    columns[5] = orjson.loads(columns[5])
+    columns[5] = metadata_of(row[0], row[5])
     return Version(*columns)
 
 

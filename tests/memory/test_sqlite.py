@@ -179,3 +179,54 @@ async def test_a_read_only_folder_can_be_read() -> None:
             if root:
                 os.seteuid(0)
             Path(folder).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE embeddings SET vector = zeroblob(length(vector)) WHERE row = 1",
+        "UPDATE embeddings SET model_id = 'other' WHERE row = 1",
+        "UPDATE entries SET purged = 1",
+        "UPDATE entries SET namespace = 'other'",
+        "UPDATE operations SET undoes = NULL",
+        "UPDATE operations SET request = '00' WHERE sequence = 1",
+        "UPDATE operations SET key = 'other' WHERE sequence = 1",
+        "UPDATE operations SET recorded_at = 5 WHERE sequence = 1",
+        "UPDATE operations SET kind = 'delete' WHERE sequence = 1",
+        "UPDATE operations SET body = 'garbage' WHERE sequence = 1",
+        "UPDATE operations SET body = '[]' WHERE sequence = 1",
+        "UPDATE operations SET digest = NULL WHERE sequence = 1",
+        "UPDATE versions SET metadata = 'garbage' WHERE row = 1",
+        "UPDATE meta SET value = 'x' WHERE name = 'seed'",
+        "UPDATE branches SET fork_sequence = 99 WHERE name = 'b1'",
+        "UPDATE branches SET fork_sequence = 0 WHERE name = 'b1'",
+    ],
+)
+async def test_check_finds_every_kind_of_tampering(tmp_path: Path, damage: str) -> None:
+    async with AgeMem(store=tmp_path / "m.db", clock=HandClock()) as memory:
+        first = await memory.add("one bond", idempotency_key="k")
+        deleted = await memory.delete(first.id)
+        await memory.undo(deleted.operation_id or "")
+        await (await memory.fork()).update(first.id, "another bond")
+        assert await memory.check() == ()
+    connection = sqlite3.connect(tmp_path / "m.db")
+    with connection:
+        assert connection.execute(damage).rowcount > 0
+    connection.close()
+    async with AgeMem(store=tmp_path / "m.db") as memory:
+        assert await memory.check()
+
+
+async def test_a_file_from_before_the_seals_is_sealed_as_it_is_opened(tmp_path: Path) -> None:
+    async with AgeMem(store=tmp_path / "m.db", clock=HandClock()) as memory:
+        first = await memory.add("one bond", idempotency_key="k")
+        await memory.undo(first.operation_id or "")
+    connection = sqlite3.connect(tmp_path / "m.db")
+    with connection:
+        for table in ("operations", "embeddings"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN digest")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    assert await memory.check() == ()
+    await memory.close()
