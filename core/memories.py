@@ -101,7 +101,7 @@ class Closing:
     """The end of a version or an edge in one branch.
 
     It is known from `recorded_to` on; the target is hidden from `hidden_from` on, which lies later when
-    its successor may only be seen later.
+    its successor may only be seen later. Until then it stands in, unless a successor is hidden before.
     """
 
     target: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -406,13 +406,20 @@ class AgeMem:
             del bases[place]  # calls that begin from here on build on the new version
         return result
 
-    async def _write(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
+    async def _write(
+        self,
+        requests: Sequence[Request],
+        accept: Callable[[Sequence[MemoryOperationResult]], None] = lambda _: None,
+    ) -> list[MemoryOperationResult]:
+        """One transaction; `accept` may raise, and then nothing of it is written."""
         store = await self.store()
         drafts = await self._drafts(requests)
 
         async def work(transaction: MemoryTransaction) -> list[MemoryOperationResult]:
             now = to_micros(self._shared.clock.now())
-            return await perform(transaction, drafts, self.namespace, now, self._cap)
+            results = await perform(transaction, drafts, self.namespace, now, self._cap)
+            accept(results)
+            return results
 
         return await store.write(self.branch, work)
 
@@ -531,10 +538,15 @@ class AgeMem:
         }
         purged = any(not version.content for version in versions)
         closed = bool(versions) and versions[-1].version_id in closings
-        return [
-            replace(_entry(v, closings.get(v.version_id)), closed=closed or purged, purged=purged)
-            for v in versions
-        ]
+        found, until = [], FOREVER
+        for version in reversed(versions):
+            closing = closings.get(version.version_id)
+            if closing is not None:
+                # What ends a version ends those that stand in for it, too.
+                until = min(until, closing.hidden_from)
+                closing = replace(closing, hidden_from=until)
+            found.append(_entry(version, closing))
+        return [replace(entry, closed=closed or purged, purged=purged) for entry in found[::-1]]
 
     async def list(
         self,
@@ -641,11 +653,16 @@ class AgeMem:
             await store.load(content.branches, content.operations, content.vectors, content.seed)
             self._shared.branches = {}
             return transfer.Transferred(str(path), content.entries, len(content.operations))
-        results = await self.apply(content)
-        for result in results:
-            if result.error is not None:
-                raise result.error
-        written = sum(1 for result in results if not result.replayed)
+        started = time.perf_counter()
+
+        def whole(results: Sequence[MemoryOperationResult]) -> None:
+            for (number, _), result in zip(content, results, strict=True):
+                if result.error is not None:
+                    raise transfer.at_line(Path(path), number, result.error)
+
+        requests = [request for _, request in content]
+        results = await self._write(requests, whole) if requests else []
+        written = sum(not self._timed(result, started).replayed for result in results)
         return transfer.Transferred(str(path), written, written)
 
     async def check(self) -> tuple[str, ...]:
