@@ -18,6 +18,7 @@ def problems(
     found += _numbering(branches, operations)
     found += _lineages(branches, operations)
     found += _times(operations)
+    found += _names(operations)
     expected = [version for record in operations for version in record.opened]
     found += _compare("version", expected, derived.versions, lambda v: v.version_id)
     closings = [closing for record in operations for closing in record.closed]
@@ -94,6 +95,30 @@ def _times(operations: Sequence[OperationRecord]) -> Iterable[str]:
         times |= {closing.recorded_to for closing in record.closed}
         if times - {record.recorded_at}:
             yield f"operation {record.operation_id} has another time than what it did"
+
+
+def _names(operations: Sequence[OperationRecord]) -> Iterable[str]:
+    """Each version, edge and closing stands once, in the order of an entry's life."""
+    newest: dict[str, int] = {}
+    seen: set[tuple[str, ...]] = set()
+    purged = {entry_id for record in operations for entry_id in record.purged}
+    for record in operations:
+        names = [(version.version_id,) for version in record.opened]
+        names += [(edge.edge_id,) for edge in record.linked]
+        for name in (*names, *((closing.target, closing.branch) for closing in record.closed)):
+            if name in seen:
+                yield f"{' in '.join(name)} stands twice in the log"
+            seen.add(name)
+        for version in record.opened:
+            if not 1 <= version.number <= newest.get(version.entry_id, 0) + 1:
+                yield f"version {version.version_id} comes before its predecessor"
+            newest[version.entry_id] = max(version.number, newest.get(version.entry_id, 0))
+            if not version.content and version.entry_id not in purged:
+                yield f"version {version.version_id} has no text and was not purged"
+        for edge in record.linked:
+            for entry_id in (edge.from_entry, edge.to_entry):
+                if entry_id not in newest:
+                    yield f"edge {edge.edge_id} names the unknown entry {entry_id}"
 
 
 def log_problems(
