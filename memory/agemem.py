@@ -29,6 +29,7 @@ from core.errors import (
 from core.memories import (
     FOREVER,
     ROOT_BRANCH,
+    YEAR_ONE,
     Branch,
     Closing,
     HitRanks,
@@ -355,7 +356,8 @@ class AgeMem:
         self, entry_id: str, *, idempotency_key: str | None = None
     ) -> MemoryOperationResult:
         """Erase an entry's text for good, from every branch and from the past; a tombstone stays."""
-        return await self._one(Purge(entry_id, idempotency_key))
+        result = await self._one(Purge(entry_id, idempotency_key))
+        return replace(result, pending=await self._shared.store.erasure_pending())
 
     async def apply(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
         """A batch in one transaction: after a crash all of it is there or none. A refused request writes
@@ -457,7 +459,8 @@ class AgeMem:
 
     def _as_of(self, moment: datetime | None) -> int:
         check_moment(moment, "as_of")
-        return min(to_micros(self._shared.clock.now() if moment is None else moment), FOREVER - 1)
+        micros = to_micros(self._shared.clock.now() if moment is None else moment)
+        return max(YEAR_ONE, min(micros, FOREVER - 1))
 
     async def _index(self, with_vectors: bool = False) -> MemoryIndex:
         """The cached columns, brought up to the store's last operation."""
@@ -520,7 +523,8 @@ class AgeMem:
     async def history(
         self, entry_id: str, *, as_of: datetime | None = None
     ) -> tuple[MemoryEntry, ...]:
-        """Every version recorded by `as_of`, oldest first, with both intervals; empty if there is none."""
+        """Every version that could be seen by `as_of` (its outcome known), oldest first, with both
+        intervals; empty if there is none."""
         return tuple(await self._entries(entry_id, self._as_of(as_of)))
 
     async def _entries(self, entry_id: str, moment: int) -> list[MemoryEntry]:
@@ -545,7 +549,8 @@ class AgeMem:
                 # What ends a version ends those that stand in for it, too.
                 until = min(until, closing.hidden_from)
                 closing = replace(closing, hidden_from=until)
-            found.append(_entry(version, closing))
+            if version.visible_from <= moment:
+                found.append(_entry(version, closing))
         return [replace(entry, closed=closed or purged, purged=purged) for entry in found[::-1]]
 
     async def list(

@@ -175,7 +175,8 @@ async def undo(which: Which, operation_id: str) -> Json:
 
 async def purge(which: Which, entry_id: str) -> Json:
     async with opened(which) as memory:
-        return receipt(await memory.purge(entry_id))
+        result = await memory.purge(entry_id)
+    return receipt(result) | {"pending": result.pending or None}
 
 
 async def link(which: Which, a: str, b: str, relation: str) -> Json:
@@ -221,7 +222,7 @@ async def history(which: Which, entry_id: str, as_of: str | None) -> Json:
         records = await (await memory.store()).operations() if versions else ()
     if not versions:
         raise EntryNotFound(
-            f"no entry {entry_id!r} in namespace {which.namespace!r}.",
+            f"no entry {entry_id!r} in namespace {which.namespace!r} at that time.",
             "`athena memory list` shows the entries.",
         )
     opened_by = {v.version_id: r.operation_id for r in records for v in r.opened}

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from core.errors import ContentRefused, MemoryRefused
-from core.memories import NO_METADATA
+from core.memories import FOREVER, NO_METADATA, YEAR_ONE, to_micros
 
 MAX_TEXT_CHARACTERS: Final = 16_384
 MAX_METADATA_BYTES: Final = 16_384
@@ -44,7 +44,8 @@ class MemoryOperationResult:
 
     `ids` are the entries concerned; `superseded_ids` name the versions that were closed, as `id@number`.
     `replayed` says that the idempotency key had been used before for the same request: this is the first
-    receipt again, and nothing was written. `error` is set when `success` is false.
+    receipt again, and nothing was written. `pending` says where a purged text
+    still stands. `error` is set when `success` is false.
     """
 
     success: bool
@@ -58,6 +59,7 @@ class MemoryOperationResult:
     error: MemoryRefused | None = None
     store: str = ""
     replayed: bool = False
+    pending: str = ""
 
     @property
     def id(self) -> str:
@@ -222,6 +224,11 @@ def check_request(request: Request) -> None:
 def _check_times(*moments: datetime | None) -> None:
     for moment in moments:
         check_moment(moment, "a time")
+        if moment is not None and not YEAR_ONE <= to_micros(moment) < FOREVER:
+            raise ContentRefused(
+                f"a time is {moment.isoformat()}, in UTC before the year 1 or after 9999.",
+                "Give a time within these years.",
+            )
 
 
 def check_moment(moment: datetime | None, what: str) -> None:

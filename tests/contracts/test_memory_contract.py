@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -557,3 +558,36 @@ async def test_a_fork_that_deletes_an_update_not_yet_seen_leaves_its_parent_alon
         assert await fork.list() == await fork.list(as_of=day(11)) == ()
         assert [e.text for e in await memory.list()] == ["alpha one"]
         assert [e.text for e in await memory.list(as_of=day(10))] == ["alpha two"]
+
+
+async def test_a_lesson_is_in_no_history_before_its_outcome(place: Place, clock: HandClock) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("alpha one")).id
+        await memory.update(entry, "alpha two", outcome_at=day(10))
+        hidden = (await memory.add("only later", outcome_at=day(10))).id
+        await memory.delete(hidden)
+        assert [e.text for e in await memory.history(entry, as_of=day(9))] == ["alpha one"]
+        assert await memory.history(hidden, as_of=day(9)) == ()
+        both = await memory.history(entry, as_of=day(10))
+        assert [e.text for e in both] == ["alpha one", "alpha two"]
+
+
+@pytest.mark.parametrize("name", ["valid_from", "outcome_at"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    ],
+)
+async def test_a_time_outside_the_calendar_is_refused(
+    place: Place, clock: HandClock, name: str, moment: datetime
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("kept")).id
+        added = await memory.add("poison", **{name: moment})  # type: ignore[arg-type]
+        updated = await memory.update(entry, "poison", **{name: moment})  # type: ignore[arg-type]
+        assert isinstance(added.error, ContentRefused)
+        assert isinstance(updated.error, ContentRefused)
+        assert [e.text for e in await memory.list()] == ["kept"]
+        assert await memory.neighbours(entry, as_of=moment) == ()
