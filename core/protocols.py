@@ -266,6 +266,9 @@ class MemoryStore(Protocol):
 
     async def derived(self) -> Derived: ...
 
+    async def erasure_pending(self) -> str:
+        """Where purged text may still stand, and until when; empty when it is gone from the store's files."""
+
     async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
         """Make every table and index but the log anew from the log, with these vectors.
 

@@ -163,8 +163,14 @@ def _record_of(  # noqa: PLR0917 -- in the order of the columns
     )
 
 
-def scrub(record: OperationRecord, entry_id: str) -> OperationRecord:
-    """The record without the text, metadata and request digest of a purged entry."""
+def purged_key(seed: str, key: str) -> str:
+    """What stands for the idempotency key of a purged text, which may itself tell of the text."""
+    digest = hashlib.blake2b(canonical([seed, key]), digest_size=16).hexdigest()
+    return f"purged:{digest}"
+
+
+def scrub(record: OperationRecord, entry_id: str, seed: str) -> OperationRecord:
+    """The record without the text, metadata, key and request digest of a purged entry."""
     if not any(version.entry_id == entry_id for version in record.opened):
         return record
     opened = tuple(
@@ -173,7 +179,10 @@ def scrub(record: OperationRecord, entry_id: str) -> OperationRecord:
         else version
         for version in record.opened
     )
-    return replace(record, opened=opened, request=None)
+    key = record.key
+    if key is not None and record.request is not None:
+        key = purged_key(seed, key)
+    return replace(record, opened=opened, request=None, key=key)
 
 
 def record_line(record: OperationRecord) -> bytes:

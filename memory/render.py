@@ -52,6 +52,8 @@ def receipt(value: Json, console: Console) -> None:
     _say(console, f"{ids}{version}, operation {value['operation_id']}{again}")
     if value["superseded"]:
         _say(console, f"closed: {' '.join(value['superseded'])}")
+    if value.get("pending"):
+        _say(console, f"still to be erased: {value['pending']}")
 
 
 def hits(value: Json, console: Console) -> None:

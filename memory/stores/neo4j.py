@@ -44,6 +44,7 @@ from memory.codec import (
     log_digest,
     metadata_of,
     payload,
+    purged_key,
     record_of,
     scrub,
     vector_digest,
@@ -501,6 +502,9 @@ class Neo4jStore:
             index_problems=tuple(problems),
         )
 
+    async def erasure_pending(self) -> str:
+        return "the server's transaction logs keep the text until it rotates and prunes them"
+
     async def _sealed_problems(self) -> list[str]:
         """Records and vectors that are not as they were written; runs older than the seals have none."""
         seed = await self._read("MATCH (r:AthenaRun {run: $run}) RETURN r.seed")
@@ -705,10 +709,11 @@ class _Neo4jTransaction:
 
     async def operation_by_key(self, key: str) -> OperationRecord | None:
         rows = await self.run(
-            f"""MATCH (o:AthenaOperation {{run: $run, branch: $branch, key: $key}})
+            f"""UNWIND $keys AS key
+                MATCH (o:AthenaOperation {{run: $run, branch: $branch, key: key}})
                 RETURN {_OPERATION}""",
             branch=self.branch,
-            key=key,
+            keys=[key, purged_key(self.seed, key)],
         )
         return _record(rows[0]) if rows else None
 
@@ -882,13 +887,14 @@ class _Neo4jTransaction:
             entry_id=entry_id,
         )
         for row in rows:
-            record = scrub(_record(row), entry_id)
+            record = scrub(_record(row), entry_id, self.seed)
             await self.run(
                 """MATCH (o:AthenaOperation {run: $run, sequence: $sequence})
-                   SET o.body = $body, o.request = $request, o.digest = $digest""",
+                   SET o.body = $body, o.request = $request, o.key = $key, o.digest = $digest""",
                 sequence=record.sequence,
                 body=payload(record),
                 request=record.request,
+                key=record.key,
                 digest=log_digest(self.seed, *_columns(record).values()),
             )
         await self.run(

@@ -40,6 +40,7 @@ from memory.codec import (
     log_digest,
     metadata_of,
     payload,
+    purged_key,
     record_of,
     scrub,
     vector_digest,
@@ -87,6 +88,7 @@ class SqliteStore:
     ) -> None:
         self._path = str(path)
         self._read_only = read_only
+        self._erasing = False
         self._seed = seed
         self._busy_seconds = busy_seconds
         self._boundary = boundary
@@ -139,6 +141,8 @@ class SqliteStore:
                 self._migrate(connection)
                 connection.execute("COMMIT")
         self._seed = _same_seed(connection, self._path, self._seed)
+        erasing = connection.execute("SELECT value FROM meta WHERE name = 'erasing'").fetchone()
+        self._erasing = erasing == ("1",) and not _wal_truncated(connection, 0.0)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         for number in range(_user_version(connection), len(MIGRATIONS)):
@@ -238,8 +242,15 @@ class SqliteStore:
                 db.execute("COMMIT")
             self._at("committed")
             if transaction.erased:
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._erasing = not _wal_truncated(db, min(self._busy_seconds, 1.0))
+            elif self._erasing:
+                self._erasing = not _wal_truncated(db, 0.0)
         return result
+
+    async def erasure_pending(self) -> str:
+        if not self._erasing:
+            return ""
+        return f"{self._path}-wal keeps the text until no other process reads; the next write looks"
 
     def _at(self, name: str) -> None:
         if self._boundary is not None:
@@ -437,8 +448,8 @@ class _SqliteTransaction:
 
     async def operation_by_key(self, key: str) -> OperationRecord | None:
         row = self._db.execute(
-            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND key = ?",
-            (self.branch, key),
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND key IN (?, ?)",
+            (self.branch, key, purged_key(self.seed, key)),
         ).fetchone()
         return None if row is None else record_of(*row)
 
@@ -565,17 +576,18 @@ class _SqliteTransaction:
             columns = self.run(
                 f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE sequence = ?", (sequence,)
             ).fetchone()
-            record = scrub(record_of(*columns), entry_id)
+            record = scrub(record_of(*columns), entry_id, self.seed)
             self.run(
-                "UPDATE operations SET body = ?, request = ?, digest = ? WHERE sequence = ?",
+                "UPDATE operations SET body = ?, request = ?, key = ?, digest = ? WHERE sequence = ?",
                 (
-                    payload(record), record.request,
+                    payload(record), record.request, record.key,
                     log_digest(self.seed, *_columns(record)), sequence,
                 ),
             )  # fmt: skip
         # Deleted terms stay inside older segments of the text index until these are merged into one.
         self.run("INSERT INTO text_index(text_index) VALUES ('optimize')")
         self.next_epoch()
+        self.run("INSERT OR REPLACE INTO meta VALUES ('erasing', '1')")
         self.erased = True
 
 
@@ -706,6 +718,22 @@ def _set_wal(connection: sqlite3.Connection, seconds: float) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _wal_truncated(db: sqlite3.Connection, seconds: float) -> bool:
+    """Empty the WAL file of what was purged; False while another connection reads from it."""
+    ((before,),) = db.execute("PRAGMA busy_timeout").fetchall()
+    db.execute(f"PRAGMA busy_timeout = {round(1e3 * seconds)}").fetchall()
+    try:
+        ((busy, *_),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not busy:
+            with suppress(sqlite3.OperationalError):  # else the next to open it does so again
+                db.execute("DELETE FROM meta WHERE name = 'erasing'")
+        return not busy
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {before}").fetchall()
 
 
 def _user_version(connection: sqlite3.Connection) -> int:

@@ -230,3 +230,47 @@ async def test_a_file_from_before_the_seals_is_sealed_as_it_is_opened(tmp_path: 
     memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
     assert await memory.check() == ()
     await memory.close()
+
+
+def _bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_a_purge_while_somebody_reads_is_pending_and_finished_by_the_next_write(
+    tmp_path: Path,
+) -> None:
+    async with AgeMem(store=SqliteStore(tmp_path / "m.db", busy_seconds=0.1)) as memory:
+        entry = (await memory.add("zyxwvut secret", idempotency_key="zyxwvut-1")).id
+        reader = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM versions").fetchall()
+        receipt = await memory.purge(entry)
+        assert receipt.success
+        assert "m.db-wal" in receipt.pending
+        assert b"zyxwvut" in _bytes(tmp_path)
+        reader.close()
+        await memory.add("another")
+        assert b"zyxwvut" not in _bytes(tmp_path)
+        later = (await memory.add("a second one")).id
+        assert (await memory.purge(later)).pending == ""
+
+
+async def test_a_purge_killed_before_its_checkpoint_is_finished_at_the_next_opening(
+    tmp_path: Path,
+) -> None:
+    def killed(name: str) -> None:
+        if name == "committed" and purging:
+            raise KeyboardInterrupt
+
+    purging = False
+    store = SqliteStore(tmp_path / "m.db", boundary=killed)
+    memory = AgeMem(store=store)
+    entry = (await memory.add("zyxwvut secret")).id
+    purging = True
+    with pytest.raises(KeyboardInterrupt):
+        await memory.purge(entry)
+    assert b"zyxwvut" in _bytes(tmp_path)
+    async with AgeMem(store=tmp_path / "m.db") as again:
+        await again.store()
+        assert b"zyxwvut" not in _bytes(tmp_path)
+    await store.close()
