@@ -23,7 +23,12 @@ MAX_TEXT_CHARACTERS: Final = 16_384
 MAX_METADATA_BYTES: Final = 16_384
 MAX_NAME_CHARACTERS: Final = 200
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# C0 and C1 controls, overrides of the reading direction, halves of surrogate pairs, non-characters.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+    r"\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+_INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*")
 _RELATION = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -133,7 +138,7 @@ def check_text(text: str, what: str = "the text", limit: int = MAX_TEXT_CHARACTE
     """Raises: ContentRefused for empty, overlong or control-character text."""
     if not isinstance(text, str):
         raise ContentRefused(f"{what} is {type(text).__name__}, not a string.", "Give it as text.")
-    if not text.strip():
+    if _INVISIBLE.fullmatch(text):
         raise ContentRefused(f"{what} is empty.", "Give at least one word.")
     if len(text) > limit:
         raise ContentRefused(
