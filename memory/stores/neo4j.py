@@ -566,7 +566,8 @@ class Neo4jStore:
     ) -> None:
         async def work(transaction: _Neo4jTransaction) -> None:
             used, _ = await transaction.position()
-            if used > 1 or len(self._branches) > 1:
+            forks = await transaction.run("MATCH (b:AthenaBranch {run: $run}) RETURN count(b)")
+            if used > 1 or forks[0][0] > 1:
                 raise MemoryRefused(
                     f"the run {self._run!r} has {used - 1} operations already.",
                     "Import a whole export into a new run; bare lines go anywhere.",

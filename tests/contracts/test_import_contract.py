@@ -120,3 +120,19 @@ async def test_null_is_absent_and_a_byte_order_mark_no_text(
             ("a", "import", {}),
             ("b", "import", {}),
         ]
+
+
+async def test_an_export_is_not_loaded_over_a_branch_of_another_client(
+    place: Place, clock: HandClock, tmp_path: Path
+) -> None:
+    async with AgeMem(store=place.store("from"), clock=clock) as memory:
+        await memory.add("one bond")
+        await memory.export(tmp_path / "whole.jsonl")
+    async with (
+        AgeMem(store=place.store("to", seed=None), clock=clock) as memory,
+        AgeMem(store=place.store("to", seed=None), clock=clock) as other,
+    ):
+        await memory.list()
+        await other.fork()
+        with pytest.raises(MemoryRefused, match="already"):
+            await memory.import_(tmp_path / "whole.jsonl")
