@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from core.config import AthenaConfig
-from core.errors import ConfigError, EntryNotFound, RunNotFound, UsageError
+from core.errors import ConfigError, EntryNotFound, MemoryRefused, RunNotFound, UsageError
 from core.memories import MemoryEntry
 from core.protocols import Embedder, MemoryStore
 from core.runlog import find_run
@@ -52,7 +52,11 @@ async def opened(which: Which, read_only: bool = False) -> AsyncIterator[AgeMem]
         entry_cap=memory.entry_cap,
     )
     async with agemem:
-        yield agemem
+        try:
+            yield agemem
+        except MemoryRefused:  # a refused call counts too
+            await agemem.close(keep_timings=which.run is None)
+            raise
         await agemem.close(keep_timings=which.run is None)
 
 

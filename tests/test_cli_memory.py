@@ -166,3 +166,10 @@ def test_a_read_makes_no_file_and_does_not_wait_for_a_writer(
     assert len(as_json(athena, "search", "bond", "--set", "memory.path=m.db")["hits"]) == 1
     assert as_json(athena, "check", "--set", "memory.path=m.db")["ok"]
     other.close()
+
+
+def test_a_refused_call_is_counted(athena: Athena) -> None:
+    as_json(athena, "add", "one")
+    as_json(athena, "delete", "m-none", code=2)
+    calls = as_json(athena, "stats")["calls"]["delete"]
+    assert (calls["calls"], calls["failures"]) == (1, 1)
