@@ -406,18 +406,6 @@ class Neo4jStore:
         )
         return [StoredVector(row[0], row[1], row[2], bytes(row[3])) for row in rows]
 
-    async def operation(self, operation_id: str) -> OperationRecord | None:
-        place = _place(operation_id)
-        if place is None:
-            return None
-        rows = await self._read(
-            f"""MATCH (o:AthenaOperation {{run: $run, branch: $branch, number: $number}})
-                RETURN {_OPERATION}""",
-            branch=place[0],
-            number=place[1],
-        )
-        return _record(rows[0]) if rows else None
-
     async def versions(self, branch: str, entry_id: str) -> Sequence[Version]:
         lineage = await self._lineage(branch)
         rows = await self._read(
@@ -435,22 +423,6 @@ class Neo4jStore:
             targets=list(targets),
         )
         return [Closing(*row) for row in rows if lineage.sees(row[3], row[4])]
-
-    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]:
-        lineage = await self._lineage(branch)
-        rows = await self._read(
-            f"""MATCH (e:AthenaEntry {{run: $run, entry_id: $entry_id}})-[l:ATHENA_LINK]-()
-                WITH DISTINCT l, startNode(l) AS a, endNode(l) AS b
-                RETURN {_EDGE} ORDER BY l.sequence, l.edge_id""",
-            entry_id=entry_id,
-        )
-        return [Edge(*row) for row in rows if lineage.sees(row[6], row[7])]
-
-    async def purged(self) -> frozenset[str]:
-        rows = await self._read(
-            "MATCH (e:AthenaEntry {run: $run}) WHERE e.purged RETURN e.entry_id"
-        )
-        return frozenset(row[0] for row in rows)
 
     async def derived(self) -> Derived:
         versions = await self._read(

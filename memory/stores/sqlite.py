@@ -279,9 +279,6 @@ class SqliteStore:
         )
         return [StoredVector(*row) for row in rows]
 
-    async def operation(self, operation_id: str) -> OperationRecord | None:
-        return _operation(self._db(), operation_id)
-
     async def versions(self, branch: str, entry_id: str) -> Sequence[Version]:
         lineage = await self._lineage(branch)
         with self._guard():
@@ -291,20 +288,6 @@ class SqliteStore:
         lineage = await self._lineage(branch)
         with self._guard():
             return _closings(self._db(), lineage, targets)
-
-    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]:
-        lineage = await self._lineage(branch)
-        rows = self._rows(
-            f"""SELECT {_EDGE_COLUMNS} FROM edges WHERE from_entry = ? OR to_entry = ?
-                ORDER BY sequence, edge_id""",
-            (entry_id, entry_id),
-        )
-        return [edge for row in rows if lineage.sees((edge := Edge(*row)).branch, edge.sequence)]
-
-    async def purged(self) -> frozenset[str]:
-        return frozenset(
-            row[0] for row in self._rows("SELECT entry_id FROM entries WHERE purged = 1")
-        )
 
     async def derived(self) -> Derived:
         versions = self._rows(f"SELECT {_VERSION_COLUMNS} FROM versions ORDER BY sequence, row")
