@@ -14,6 +14,7 @@
     |-- ModelError              the language model                               exit 1
     |   `-- ModelNotLoaded      used before load()
     |-- MemoryStoreError        the memory's store failed                        exit 1
+    |   `-- UnreadableRecord    a stored record that is not as it was written
     |-- MemoryRefused           what was asked of the memory cannot be done      exit 2
     |   |-- EntryNotFound       no entry (or operation) of that id here
     |   |-- EntryClosed         the entry was deleted, purged or pushed out
@@ -100,6 +101,10 @@ class ModelNotLoaded(ModelError, RuntimeError):
 
 
 class MemoryStoreError(AthenaError):
+    pass
+
+
+class UnreadableRecord(MemoryStoreError):
     pass
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+YEAR_ONE: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 ROOT_BRANCH: Final = "main"
 NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -101,7 +102,7 @@ class Closing:
     """The end of a version or an edge in one branch.
 
     It is known from `recorded_to` on; the target is hidden from `hidden_from` on, which lies later when
-    its successor may only be seen later.
+    its successor may only be seen later. Until then it stands in, unless a successor is hidden before.
     """
 
     target: str

@@ -13,7 +13,6 @@ from core.memories import (
     Branch,
     Closing,
     Derived,
-    Edge,
     Lineage,
     OperationRecord,
     StoredVector,
@@ -254,17 +253,14 @@ class MemoryStore(Protocol):
 
     async def vectors(self, after: int = 0) -> Sequence[StoredVector]: ...
 
-    async def operation(self, operation_id: str) -> OperationRecord | None: ...
-
     async def versions(self, branch: str, entry_id: str) -> Sequence[Version]: ...
 
     async def closings(self, branch: str, targets: Sequence[str]) -> Sequence[Closing]: ...
 
-    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]: ...
-
-    async def purged(self) -> frozenset[str]: ...
-
     async def derived(self) -> Derived: ...
+
+    async def erasure_pending(self) -> str:
+        """Where purged text may still stand, and until when; empty when it is gone from the store's files."""
 
     async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
         """Make every table and index but the log anew from the log, with these vectors.

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.clock import SystemClock
-from core.errors import ContentRefused, EmbedderMismatch, EntryNotFound, MemoryRefused
+from core.errors import (
+    ContentRefused,
+    EmbedderMismatch,
+    EntryNotFound,
+    MemoryRefused,
+    UnreadableRecord,
+)
 from core.memories import (
     FOREVER,
     ROOT_BRANCH,
+    YEAR_ONE,
     Branch,
     Closing,
     HitRanks,
@@ -349,7 +356,8 @@ class AgeMem:
         self, entry_id: str, *, idempotency_key: str | None = None
     ) -> MemoryOperationResult:
         """Erase an entry's text for good, from every branch and from the past; a tombstone stays."""
-        return await self._one(Purge(entry_id, idempotency_key))
+        result = await self._one(Purge(entry_id, idempotency_key))
+        return replace(result, pending=await self._shared.store.erasure_pending())
 
     async def apply(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
         """A batch in one transaction: after a crash all of it is there or none. A refused request writes
@@ -400,13 +408,20 @@ class AgeMem:
             del bases[place]  # calls that begin from here on build on the new version
         return result
 
-    async def _write(self, requests: Sequence[Request]) -> list[MemoryOperationResult]:
+    async def _write(
+        self,
+        requests: Sequence[Request],
+        accept: Callable[[Sequence[MemoryOperationResult]], None] = lambda _: None,
+    ) -> list[MemoryOperationResult]:
+        """One transaction; `accept` may raise, and then nothing of it is written."""
         store = await self.store()
         drafts = await self._drafts(requests)
 
         async def work(transaction: MemoryTransaction) -> list[MemoryOperationResult]:
             now = to_micros(self._shared.clock.now())
-            return await perform(transaction, drafts, self.namespace, now, self._cap)
+            results = await perform(transaction, drafts, self.namespace, now, self._cap)
+            accept(results)
+            return results
 
         return await store.write(self.branch, work)
 
@@ -444,7 +459,8 @@ class AgeMem:
 
     def _as_of(self, moment: datetime | None) -> int:
         check_moment(moment, "as_of")
-        return min(to_micros(self._shared.clock.now() if moment is None else moment), FOREVER - 1)
+        micros = to_micros(self._shared.clock.now() if moment is None else moment)
+        return max(YEAR_ONE, min(micros, FOREVER - 1))
 
     async def _index(self, with_vectors: bool = False) -> MemoryIndex:
         """The cached columns, brought up to the store's last operation."""
@@ -507,7 +523,8 @@ class AgeMem:
     async def history(
         self, entry_id: str, *, as_of: datetime | None = None
     ) -> tuple[MemoryEntry, ...]:
-        """Every version recorded by `as_of`, oldest first, with both intervals; empty if there is none."""
+        """Every version that could be seen by `as_of` (its outcome known), oldest first, with both
+        intervals; empty if there is none."""
         return tuple(await self._entries(entry_id, self._as_of(as_of)))
 
     async def _entries(self, entry_id: str, moment: int) -> list[MemoryEntry]:
@@ -525,10 +542,16 @@ class AgeMem:
         }
         purged = any(not version.content for version in versions)
         closed = bool(versions) and versions[-1].version_id in closings
-        return [
-            replace(_entry(v, closings.get(v.version_id)), closed=closed or purged, purged=purged)
-            for v in versions
-        ]
+        found, until = [], FOREVER
+        for version in reversed(versions):
+            closing = closings.get(version.version_id)
+            if closing is not None:
+                # What ends a version ends those that stand in for it, too.
+                until = min(until, closing.hidden_from)
+                closing = replace(closing, hidden_from=until)
+            if version.visible_from <= moment:
+                found.append(_entry(version, closing))
+        return [replace(entry, closed=closed or purged, purged=purged) for entry in found[::-1]]
 
     async def list(
         self,
@@ -635,11 +658,16 @@ class AgeMem:
             await store.load(content.branches, content.operations, content.vectors, content.seed)
             self._shared.branches = {}
             return transfer.Transferred(str(path), content.entries, len(content.operations))
-        results = await self.apply(content)
-        for result in results:
-            if result.error is not None:
-                raise result.error
-        written = sum(1 for result in results if not result.replayed)
+        started = time.perf_counter()
+
+        def whole(results: Sequence[MemoryOperationResult]) -> None:
+            for (number, _), result in zip(content, results, strict=True):
+                if result.error is not None:
+                    raise transfer.at_line(Path(path), number, result.error)
+
+        requests = [request for _, request in content]
+        results = await self._write(requests, whole) if requests else []
+        written = sum(not self._timed(result, started).replayed for result in results)
         return transfer.Transferred(str(path), written, written)
 
     async def check(self) -> tuple[str, ...]:
@@ -647,9 +675,12 @@ class AgeMem:
         store = await self.store()
         while True:
             before = await store.state()
-            found = verify.problems(
-                await store.branches(), await store.operations(), await store.derived()
-            )
+            try:
+                found = verify.problems(
+                    await store.branches(), await store.operations(), await store.derived()
+                )
+            except UnreadableRecord as error:
+                found = [str(error)]
             # Somebody wrote between the reads: these problems may be none, so look again.
             if not found or await store.state() == before:
                 return tuple(found)

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from core.errors import UnreadableRecord
 from core.memories import Branch, Closing, Edge, OperationRecord, StoredVector, Version, to_micros
 from memory.operations import Request
 
@@ -86,7 +87,40 @@ def _version_body(version: Version) -> dict[str, Any]:
     }
 
 
-def record_of(  # noqa: PLR0917 -- in the order of the columns
+def metadata_of(version_id: str, text: str) -> Any:
+    """Stored metadata. Raises: UnreadableRecord."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableRecord(
+            f"the metadata of version {version_id} cannot be read: {error}.",
+            "Run `athena memory rebuild`.",
+        ) from error
+
+
+def log_digest(seed: str, *columns: Any) -> str:
+    """A seal on one stored record of the log, from its columns (its JSON part included) as written."""
+    return hashlib.blake2b(canonical([seed, *columns]), digest_size=16).hexdigest()
+
+
+def vector_digest(seed: str, vector: StoredVector) -> str:
+    """A seal on one stored vector and on the version and model it belongs to."""
+    head = canonical([seed, vector.version_id, vector.model_id, vector.dimension])
+    return hashlib.blake2b(head + vector.data, digest_size=16).hexdigest()
+
+
+def record_of(*columns: Any) -> OperationRecord:
+    """A record from its columns and its JSON part. Raises: UnreadableRecord."""
+    try:
+        return _record_of(*columns)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableRecord(
+            f"record {columns[0]} of the operation log cannot be read: {error}.",
+            "Restore a copy of the memory, or import an export into a new one.",
+        ) from error
+
+
+def _record_of(  # noqa: PLR0917 -- in the order of the columns
     sequence: int,
     branch: str,
     number: int,
@@ -97,7 +131,6 @@ def record_of(  # noqa: PLR0917 -- in the order of the columns
     recorded_at: int,
     body_json: str,
 ) -> OperationRecord:
-    """A record from its columns and its JSON part."""
     body = orjson.loads(body_json)
     return OperationRecord(
         sequence=sequence,
@@ -130,8 +163,14 @@ def record_of(  # noqa: PLR0917 -- in the order of the columns
     )
 
 
-def scrub(record: OperationRecord, entry_id: str) -> OperationRecord:
-    """The record without the text, metadata and request digest of a purged entry."""
+def purged_key(seed: str, key: str) -> str:
+    """What stands for the idempotency key of a purged text, which may itself tell of the text."""
+    digest = hashlib.blake2b(canonical([seed, key]), digest_size=16).hexdigest()
+    return f"purged:{digest}"
+
+
+def scrub(record: OperationRecord, entry_id: str, seed: str) -> OperationRecord:
+    """The record without the text, metadata, key and request digest of a purged entry."""
     if not any(version.entry_id == entry_id for version in record.opened):
         return record
     opened = tuple(
@@ -140,7 +179,10 @@ def scrub(record: OperationRecord, entry_id: str) -> OperationRecord:
         else version
         for version in record.opened
     )
-    return replace(record, opened=opened, request=None)
+    key = record.key
+    if key is not None and record.request is not None:
+        key = purged_key(seed, key)
+    return replace(record, opened=opened, request=None, key=key)
 
 
 def record_line(record: OperationRecord) -> bytes:
@@ -164,7 +206,7 @@ def record_line(record: OperationRecord) -> bytes:
 
 def record_from_line(line: Mapping[str, Any]) -> OperationRecord:
     columns = {name: value for name, value in line.items() if name != "body"}
-    return record_of(**columns, body_json=canonical(line["body"]).decode())
+    return _record_of(**columns, body_json=canonical(line["body"]).decode())
 
 
 def branch_line(branch: Branch) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from core.config import AthenaConfig
-from core.errors import ConfigError, EntryNotFound, RunNotFound, UsageError
+from core.errors import ConfigError, EntryNotFound, MemoryRefused, RunNotFound, UsageError
 from core.memories import MemoryEntry
 from core.protocols import Embedder, MemoryStore
 from core.runlog import find_run
@@ -42,31 +42,35 @@ class Which:
 
 
 @asynccontextmanager
-async def opened(which: Which) -> AsyncIterator[AgeMem]:
+async def opened(which: Which, read_only: bool = False) -> AsyncIterator[AgeMem]:
     """The memory of the config, or of a run; its call counts are kept when it closes."""
     memory = which.config.memory
     agemem = AgeMem(
-        store=_store(which),
+        store=_store(which, read_only),
         embedder=which.embedder_of(memory.embedder),
         namespace=which.namespace,
         entry_cap=memory.entry_cap,
     )
     async with agemem:
-        yield agemem
+        try:
+            yield agemem
+        except MemoryRefused:  # a refused call counts too
+            await agemem.close(keep_timings=which.run is None)
+            raise
         await agemem.close(keep_timings=which.run is None)
 
 
-def _store(which: Which) -> MemoryStore:
+def _store(which: Which, read_only: bool) -> MemoryStore:
     memory = which.config.memory
     folder = None if which.run is None else find_run(which.run, which.config.runs_dir)
     if memory.store == "neo4j":
         run = "athena" if folder is None else folder.name
         return neo4j_store(memory.neo4j_uri, which.environment, run)
     if folder is None:
-        return SqliteStore(memory.path)
+        return SqliteStore(memory.path, read_only=read_only)
     if not (folder / "memory.db").is_file():
         raise RunNotFound(f"the run {folder} kept no memory.", "Runs without agents keep none.")
-    return SqliteStore(folder / "memory.db")
+    return SqliteStore(folder / "memory.db", read_only=read_only)
 
 
 def neo4j_store(uri: str | None, environment: Mapping[str, str], run: str) -> Neo4jStore:
@@ -175,7 +179,8 @@ async def undo(which: Which, operation_id: str) -> Json:
 
 async def purge(which: Which, entry_id: str) -> Json:
     async with opened(which) as memory:
-        return receipt(await memory.purge(entry_id))
+        result = await memory.purge(entry_id)
+    return receipt(result) | {"pending": result.pending or None}
 
 
 async def link(which: Which, a: str, b: str, relation: str) -> Json:
@@ -186,7 +191,7 @@ async def link(which: Which, a: str, b: str, relation: str) -> Json:
 async def search(
     which: Which, query: str, *, top_k: int, where: Mapping[str, Any], as_of: str | None
 ) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         result = await memory.retrieve(query, top_k, where, as_of=moment(as_of, "--as-of"))
     if result.error is not None:
         raise result.error
@@ -196,7 +201,7 @@ async def search(
 async def entries(
     which: Which, *, where: Mapping[str, Any], as_of: str | None, limit: int | None
 ) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         found = await memory.list(as_of=moment(as_of, "--as-of"), filter=where, limit=limit)
     return {"entries": [entry_json(entry) for entry in found]}
 
@@ -204,7 +209,7 @@ async def entries(
 async def show(which: Which, entry_id: str, as_of: str | None) -> Json:
     """The entry as it was known at a time; a closed one is shown as it last stood."""
     time = moment(as_of, "--as-of")
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         found = await memory.get(entry_id, as_of=time)
         versions = await memory.history(entry_id, as_of=time)
     if found is None and (not versions or not versions[-1].closed):
@@ -216,12 +221,12 @@ async def show(which: Which, entry_id: str, as_of: str | None) -> Json:
 
 
 async def history(which: Which, entry_id: str, as_of: str | None) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         versions = await memory.history(entry_id, as_of=moment(as_of, "--as-of"))
         records = await (await memory.store()).operations() if versions else ()
     if not versions:
         raise EntryNotFound(
-            f"no entry {entry_id!r} in namespace {which.namespace!r}.",
+            f"no entry {entry_id!r} in namespace {which.namespace!r} at that time.",
             "`athena memory list` shows the entries.",
         )
     opened_by = {v.version_id: r.operation_id for r in records for v in r.opened}
@@ -239,12 +244,12 @@ async def history(which: Which, entry_id: str, as_of: str | None) -> Json:
 
 
 async def stats(which: Which) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         return asdict(await memory.get_stats())
 
 
 async def check(which: Which) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         problems = await memory.check()
     return {"ok": not problems, "problems": list(problems)}
 
@@ -257,7 +262,7 @@ async def rebuild(which: Which) -> Json:
 
 
 async def export(which: Which, file: Path) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         return asdict(await memory.export(file))
 
 
@@ -267,7 +272,7 @@ async def import_(which: Which, file: Path) -> Json:
 
 
 async def graph(which: Which, entry_id: str, as_of: str | None, out: Path | None) -> Json:
-    async with opened(which) as memory:
+    async with opened(which, read_only=True) as memory:
         page = await graph_page(memory, entry_id, moment(as_of, "--as-of"))
     path = out or Path(f"memory-{entry_id}.html")
     path.write_text(page, encoding="utf-8")

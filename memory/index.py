@@ -9,8 +9,10 @@ Shapes: R rows, one per version, in the order of the log.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right, insort
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,6 +93,7 @@ class MemoryIndex:
         self._postings: dict[str, tuple[array[int], array[int]]] = {}
         self._facets: dict[tuple[str, bytes], array[int]] = {}
         self._closings_of: dict[str, list[Closing]] = defaultdict(list)
+        self._standing_in: dict[str, list[tuple[int, int]]] = {}
         self._edges_of: dict[str, list[Edge]] = defaultdict(list)
         self._views: OrderedDict[tuple[str, str], _View] = OrderedDict()
 
@@ -125,11 +128,24 @@ class MemoryIndex:
     def _close(self, closing: Closing) -> None:
         self._closings_of[closing.target].append(closing)
         row = self.row_of.get(closing.target)
-        if row is not None:
-            self.closing_rows.append(row)
-            self.closing_place.append(closing.sequence)
-            self.closing_branches.append(self.code(closing.branch))
-            self.closing_hidden.append(closing.hidden_from)
+        if row is None:
+            return
+        self._end_row(row, closing)
+        # The end of a version is also the latest end of every older one that stands in until then.
+        standing_in = self._standing_in.setdefault(self.versions[row].entry_id, [])
+        for _, older in standing_in[bisect_right(standing_in, (closing.hidden_from, FOREVER)) :]:
+            if older < row:
+                version_id = self.versions[older].version_id
+                self._closings_of[version_id].append(replace(closing, target=version_id))
+                self._end_row(older, closing)
+        if closing.hidden_from > closing.recorded_to:
+            insort(standing_in, (closing.hidden_from, row))
+
+    def _end_row(self, row: int, closing: Closing) -> None:
+        self.closing_rows.append(row)
+        self.closing_place.append(closing.sequence)
+        self.closing_branches.append(self.code(closing.branch))
+        self.closing_hidden.append(closing.hidden_from)
 
     def code(self, name: str) -> int:
         """A small number for the name of a branch or namespace."""
@@ -267,11 +283,13 @@ class MemoryIndex:
         ]
 
     def closing(self, target: str, lineage: Lineage, as_of: int) -> Closing | None:
-        """How a version ended in this lineage, as far as it was recorded by `as_of`."""
-        for closing in self._closings_of.get(target, ()):
-            if lineage.sees(closing.branch, closing.sequence) and closing.recorded_to <= as_of:
-                return closing
-        return None
+        """How a version (or one it stood in for) ended in this lineage, as recorded by `as_of`."""
+        seen = [
+            closing
+            for closing in self._closings_of.get(target, ())
+            if lineage.sees(closing.branch, closing.sequence) and closing.recorded_to <= as_of
+        ]
+        return replace(seen[0], hidden_from=min(c.hidden_from for c in seen)) if seen else None
 
     def _neighbour_rows(self, row: int, lineage: Lineage, seen: BoolArray, as_of: int) -> list[int]:
         entry_id = self.versions[row].entry_id

@@ -17,13 +17,18 @@ from typing import Any, Final
 import orjson
 
 from core.errors import ContentRefused, MemoryRefused
-from core.memories import NO_METADATA
+from core.memories import FOREVER, NO_METADATA, YEAR_ONE, to_micros
 
 MAX_TEXT_CHARACTERS: Final = 16_384
 MAX_METADATA_BYTES: Final = 16_384
 MAX_NAME_CHARACTERS: Final = 200
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# C0 and C1 controls, overrides of the reading direction, halves of surrogate pairs, non-characters.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+    r"\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+_INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*")
 _RELATION = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -44,7 +49,8 @@ class MemoryOperationResult:
 
     `ids` are the entries concerned; `superseded_ids` name the versions that were closed, as `id@number`.
     `replayed` says that the idempotency key had been used before for the same request: this is the first
-    receipt again, and nothing was written. `error` is set when `success` is false.
+    receipt again, and nothing was written. `pending` says where a purged text
+    still stands. `error` is set when `success` is false.
     """
 
     success: bool
@@ -58,6 +64,7 @@ class MemoryOperationResult:
     error: MemoryRefused | None = None
     store: str = ""
     replayed: bool = False
+    pending: str = ""
 
     @property
     def id(self) -> str:
@@ -131,7 +138,7 @@ def check_text(text: str, what: str = "the text", limit: int = MAX_TEXT_CHARACTE
     """Raises: ContentRefused for empty, overlong or control-character text."""
     if not isinstance(text, str):
         raise ContentRefused(f"{what} is {type(text).__name__}, not a string.", "Give it as text.")
-    if not text.strip():
+    if _INVISIBLE.fullmatch(text):
         raise ContentRefused(f"{what} is empty.", "Give at least one word.")
     if len(text) > limit:
         raise ContentRefused(
@@ -222,6 +229,11 @@ def check_request(request: Request) -> None:
 def _check_times(*moments: datetime | None) -> None:
     for moment in moments:
         check_moment(moment, "a time")
+        if moment is not None and not YEAR_ONE <= to_micros(moment) < FOREVER:
+            raise ContentRefused(
+                f"a time is {moment.isoformat()}, in UTC before the year 1 or after 9999.",
+                "Give a time within these years.",
+            )
 
 
 def check_moment(moment: datetime | None, what: str) -> None:

@@ -5,6 +5,7 @@ Texts of entries are never read as markup.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = Mapping[str, Any]
+
+_STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def _table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -34,11 +37,16 @@ def _word(value: Any) -> str:
         return "open" if value.year == 9999 else f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return str(value)
+    return _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    """A text of an older store may hold what steers a terminal: shown as U+009B, never sent."""
+    return _STEERING.sub(lambda found: f"U+{ord(found[0]):04X}", text)
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False)
+    console.print(_shown(text), markup=False)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -52,6 +60,8 @@ def receipt(value: Json, console: Console) -> None:
     _say(console, f"{ids}{version}, operation {value['operation_id']}{again}")
     if value["superseded"]:
         _say(console, f"closed: {' '.join(value['superseded'])}")
+    if value.get("pending"):
+        _say(console, f"still to be erased: {value['pending']}")
 
 
 def hits(value: Json, console: Console) -> None:

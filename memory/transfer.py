@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from core.errors import ContentRefused, MemoryRefused, StorageError
-from core.memories import Branch, OperationRecord, StoredVector
+from core.memories import (
+    FOREVER,
+    ROOT_BRANCH,
+    Branch,
+    Derived,
+    OperationRecord,
+    StoredVector,
+    to_micros,
+)
 from core.protocols import MemoryStore
+from memory import verify
 from memory.codec import (
     branch_line,
     canonical,
@@ -28,9 +38,18 @@ from memory.codec import (
     vector_from_line,
     vector_line,
 )
-from memory.operations import Add, Request
+from memory.operations import (
+    Add,
+    Link,
+    check_metadata,
+    check_name,
+    check_request,
+    check_text,
+)
 
 FORMAT: Final = 1
+_EARLIEST: Final = to_micros(datetime.min.replace(tzinfo=UTC))
+_KINDS: Final = frozenset({"add", "update", "delete", "undo", "link", "purge", "evict"})
 _OWN_NAMES: Final = frozenset(
     {"text", "recorded_from", "valid_from", "outcome_at", "source", "key"}
 )
@@ -94,10 +113,13 @@ async def export(store: MemoryStore, path: Path) -> Transferred:
     return Transferred(str(path), _entries(operations), len(operations))
 
 
-def read(path: Path) -> Export | list[Request]:
-    """An export, or bare lines as requests. Raises: ContentRefused for a line that is neither."""
+def read(path: Path) -> Export | list[tuple[int, Add]]:
+    """An export, or bare lines as requests with their line numbers, every one of them checked.
+
+    Raises: ContentRefused for a line that is neither, and for an export that does not fit together.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ContentRefused(
             f"{path} cannot be read: {error.strerror}.", "Check the path."
@@ -108,7 +130,21 @@ def read(path: Path) -> Export | list[Request]:
     first = next((line for line in lines if line.strip()), "")
     if first.startswith("{") and "athena_memory" in _json(path, 1, first):
         return _export(path, lines)
-    return [_bare(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            request = _bare(path, number, line)
+            try:
+                check_request(request)
+            except MemoryRefused as error:
+                raise at_line(path, number, error) from error
+            found.append((number, request))
+    return found
+
+
+def at_line(path: Path, number: int, error: MemoryRefused) -> MemoryRefused:
+    """The error with the place it comes from. Nothing of the file is stored then."""
+    return type(error)(f"{path} line {number}: {error.message}", error.cure)
 
 
 def _json(path: Path, number: int, line: str) -> Mapping[str, Any]:
@@ -140,20 +176,114 @@ def _export(path: Path, lines: Sequence[str]) -> Export:
                     )
                 seed = value["seed"]
             elif "branch" in value:
-                branches.append(Branch(**value["branch"]))
+                branches.append(_branch(Branch(**value["branch"])))
             elif "operation" in value:
-                operations.append(record_from_line(value["operation"]))
+                operations.append(_record(record_from_line(value["operation"])))
             elif "vector" in value:
-                vectors.append(vector_from_line(value["vector"]))
+                vectors.append(_vector(vector_from_line(value["vector"])))
             elif "end" in value:
                 end = value["end"]
-        except (KeyError, TypeError, ValueError) as error:
+        except ContentRefused as error:
+            raise at_line(path, number, error) from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ContentRefused(
                 f"{path} line {number} is damaged: {error!r}.", "Export again."
             ) from error
     if end != (operations[-1].sequence if operations else 0):
         raise ContentRefused(f"{path} is cut off: its last line is missing.", "Export again.")
+    if problem := next(iter(_misfits(seed, branches, operations, vectors)), None):
+        raise ContentRefused(f"{path} does not fit together: {problem}.", "Export again.")
     return Export(seed, branches, operations, vectors)
+
+
+def _misfits(
+    seed: object,
+    branches: Sequence[Branch],
+    operations: Sequence[OperationRecord],
+    vectors: Sequence[StoredVector],
+) -> Iterable[str]:
+    """What would make a store of this export disagree with its log."""
+    if not isinstance(seed, str) or not seed:
+        yield "it names no seed"
+    parents: set[str | None] = {None}
+    for branch in branches:
+        if branch.parent not in parents or branch.name in parents:
+            yield f"branch {branch.name} comes before its parent, or twice"
+            return
+        if (branch.parent is None) != (branch.name == ROOT_BRANCH):
+            yield f"branch {branch.name} has no parent, or is {ROOT_BRANCH} and has one"
+        parents.add(branch.name)
+    if ROOT_BRANCH not in parents:
+        yield f"the branch {ROOT_BRANCH} is missing"
+    derived = Derived(
+        versions=tuple(version for record in operations for version in record.opened),
+        closings=tuple(closing for record in operations for closing in record.closed),
+        edges=tuple(edge for record in operations for edge in record.linked),
+        vector_models={vector.version_id: vector.model_id for vector in vectors},
+    )
+    yield from verify.problems({branch.name: branch for branch in branches}, operations, derived)
+
+
+def _typed(value: object, *kinds: type) -> None:
+    """Raises: TypeError for a value of another type; true and false are no numbers."""
+    if type(value) not in kinds:
+        raise TypeError(f"{value!r} is no {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+def _branch(branch: Branch) -> Branch:
+    _typed(branch.name, str)
+    _typed(branch.parent, str, type(None))
+    _typed(branch.fork_sequence, int)
+    _typed(branch.created_at, int)
+    return branch
+
+
+def _record(record: OperationRecord) -> OperationRecord:
+    """The record, its types, texts and times within the limits that a write has to keep."""
+    if record.kind not in _KINDS:
+        raise ValueError(f"{record.kind!r} is no operation")
+    for number in (record.sequence, record.number, record.recorded_at):
+        _typed(number, int)
+    for text in (record.key, record.request, record.undoes):
+        _typed(text, str, type(None))
+    check_name(record.namespace, "the namespace")
+    times = [record.recorded_at]
+    for version in record.opened:
+        _typed(version.number, int)
+        _typed(version.content, str)
+        check_name(version.version_id, "the version id")
+        check_name(version.entry_id, "the entry id")
+        check_name(version.source, "the source")
+        check_metadata(version.metadata)
+        if version.content:
+            check_text(version.content)
+        times += [version.recorded_from, version.valid_from]
+        times += [] if version.outcome_at is None else [version.outcome_at]
+        _typed(version.copy_of, str, type(None))
+    for closing in record.closed:
+        _typed(closing.target, str)
+        times += [closing.recorded_to, closing.hidden_from]
+    for edge in record.linked:
+        check_name(edge.edge_id, "the edge id")
+        check_request(Link(edge.from_entry, edge.to_entry, edge.relation))
+    for entry_id in record.purged:
+        _typed(entry_id, str)
+    for time in times:
+        _typed(time, int)
+        if not _EARLIEST <= time <= FOREVER:
+            raise ValueError(f"the time {time} lies outside the years 1 to 9999")
+    return record
+
+
+def _vector(vector: StoredVector) -> StoredVector:
+    for text in (vector.version_id, vector.model_id):
+        check_name(text, "a name of a vector")
+    _typed(vector.dimension, int)
+    if len(vector.data) != 4 * vector.dimension:
+        raise ValueError(f"{len(vector.data) // 4} numbers for dimension {vector.dimension}")
+    if not np.isfinite(np.frombuffer(vector.data, "<f4")).all():
+        raise ValueError("a vector has numbers that are not finite")
+    return vector
 
 
 def _bare(path: Path, number: int, line: str) -> Add:
@@ -168,10 +298,10 @@ def _bare(path: Path, number: int, line: str) -> Add:
         return Add(
             text,
             metadata,
-            str(value.get("source", "import")),
+            "import" if value.get("source") is None else value["source"],
             _moment(where, value.get("valid_from")),
             _moment(where, value.get("outcome_at")),
-            str(value["key"]) if "key" in value else _key(line),
+            _key(line) if value.get("key") is None else value["key"],
             recorded,
         )
     time, _, text = line.strip().partition(" ")

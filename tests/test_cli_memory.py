@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,24 @@ def test_the_memory_of_a_run_is_read_by_the_runs_name(athena: Athena, tmp_path: 
     as_json(athena, "add", "kept by a run", "--set", f"memory.path={folder / 'memory.db'}")
     found = athena("memory", "--run", str(folder), "search", "kept", "--json")
     assert [hit["text"] for hit in json.loads(found.stdout)["hits"]] == ["kept by a run"]
+
+
+def test_a_read_makes_no_file_and_does_not_wait_for_a_writer(
+    athena: Athena, tmp_path: Path
+) -> None:
+    assert as_json(athena, "list", "--set", "memory.path=none.db")["entries"] == []
+    assert as_json(athena, "check", "--set", "memory.path=none.db")["ok"]
+    assert not list(tmp_path.glob("none.db*"))
+    as_json(athena, "add", "one bond", "--set", "memory.path=m.db")
+    other = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert len(as_json(athena, "search", "bond", "--set", "memory.path=m.db")["hits"]) == 1
+    assert as_json(athena, "check", "--set", "memory.path=m.db")["ok"]
+    other.close()
+
+
+def test_a_refused_call_is_counted(athena: Athena) -> None:
+    as_json(athena, "add", "one")
+    as_json(athena, "delete", "m-none", code=2)
+    calls = as_json(athena, "stats")["calls"]["delete"]
+    assert (calls["calls"], calls["failures"]) == (1, 1)

@@ -56,4 +56,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             operation TEXT NOT NULL, bucket INTEGER NOT NULL, calls INTEGER NOT NULL,
             PRIMARY KEY (operation, bucket)) WITHOUT ROWID""",
     ),
+    (  # seals, which the store fills in for the rows that stand already
+        "ALTER TABLE operations ADD COLUMN digest TEXT",
+        "ALTER TABLE embeddings ADD COLUMN digest TEXT",
+    ),
 )

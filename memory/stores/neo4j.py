@@ -25,7 +25,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
-import orjson
 
 from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
 from core.memories import (
@@ -40,7 +39,17 @@ from core.memories import (
     Version,
 )
 from core.protocols import MemoryTransaction
-from memory.codec import canonical, payload, record_of, scrub
+from memory.codec import (
+    canonical,
+    log_digest,
+    metadata_of,
+    payload,
+    purged_key,
+    record_of,
+    scrub,
+    vector_digest,
+)
+from memory.verify import entry_problems, log_problems
 
 if TYPE_CHECKING:
     from neo4j import AsyncDriver, AsyncManagedTransaction
@@ -397,18 +406,6 @@ class Neo4jStore:
         )
         return [StoredVector(row[0], row[1], row[2], bytes(row[3])) for row in rows]
 
-    async def operation(self, operation_id: str) -> OperationRecord | None:
-        place = _place(operation_id)
-        if place is None:
-            return None
-        rows = await self._read(
-            f"""MATCH (o:AthenaOperation {{run: $run, branch: $branch, number: $number}})
-                RETURN {_OPERATION}""",
-            branch=place[0],
-            number=place[1],
-        )
-        return _record(rows[0]) if rows else None
-
     async def versions(self, branch: str, entry_id: str) -> Sequence[Version]:
         lineage = await self._lineage(branch)
         rows = await self._read(
@@ -426,22 +423,6 @@ class Neo4jStore:
             targets=list(targets),
         )
         return [Closing(*row) for row in rows if lineage.sees(row[3], row[4])]
-
-    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]:
-        lineage = await self._lineage(branch)
-        rows = await self._read(
-            f"""MATCH (e:AthenaEntry {{run: $run, entry_id: $entry_id}})-[l:ATHENA_LINK]-()
-                WITH DISTINCT l, startNode(l) AS a, endNode(l) AS b
-                RETURN {_EDGE} ORDER BY l.sequence, l.edge_id""",
-            entry_id=entry_id,
-        )
-        return [Edge(*row) for row in rows if lineage.sees(row[6], row[7])]
-
-    async def purged(self) -> frozenset[str]:
-        rows = await self._read(
-            "MATCH (e:AthenaEntry {run: $run}) WHERE e.purged RETURN e.entry_id"
-        )
-        return frozenset(row[0] for row in rows)
 
     async def derived(self) -> Derived:
         versions = await self._read(
@@ -478,6 +459,13 @@ class Neo4jStore:
                RETURN name, state"""
         )
         problems += [f"the index {name} is {state}" for name, state in states if state != "ONLINE"]
+        entries = await self._read(
+            "MATCH (e:AthenaEntry {run: $run}) RETURN e.entry_id, e.namespace, e.purged"
+        )
+        problems += entry_problems(
+            await self.operations(), {row[0]: (row[1], bool(row[2])) for row in entries}
+        )
+        problems += await self._sealed_problems()
         return Derived(
             versions=tuple(_version(row) for row in versions),
             closings=tuple(Closing(*row) for row in closings),
@@ -485,6 +473,43 @@ class Neo4jStore:
             vector_models={row[0]: row[1] for row in models},
             index_problems=tuple(problems),
         )
+
+    async def erasure_pending(self) -> str:
+        return "the server's transaction logs keep the text until it rotates and prunes them"
+
+    async def _sealed_problems(self) -> list[str]:
+        """Records and vectors that are not as they were written; runs older than the seals have none."""
+        seed = await self._read("MATCH (r:AthenaRun {run: $run}) RETURN r.seed")
+        problems = (
+            [] if seed == [[self._seed]] else ["the run has another seed than at its opening"]
+        )
+        sealed = await self._read(
+            "MATCH (o:AthenaOperation {run: $run}) RETURN count(o.digest) > 0"
+        )
+        if not sealed[0][0]:
+            return problems
+        log = await self._read(
+            f"MATCH (o:AthenaOperation {{run: $run}}) RETURN o.undoes, o.digest, {_OPERATION}"
+        )
+        problems += log_problems(self._seed or "", ((row[2:], row[0], row[1]) for row in log))
+        for start in range(0, len(log), _CHUNK):
+            rows = await self._read(
+                """MATCH (v:AthenaVersion {run: $run})
+                   WHERE $start < v.sequence <= $end AND v.vector IS NOT NULL
+                   RETURN v.version_id, v.model_id, v.dimension, v.vector, v.vector_digest,
+                          v.embedding""",
+                start=start,
+                end=start + _CHUNK,
+            )
+            for row in rows:
+                vector = StoredVector(row[0], row[1], row[2], bytes(row[3]))
+                values = np.frombuffer(vector.data, "<f4")
+                embedding = np.zeros(len(values)) if row[5] is None else np.asarray(row[5])
+                if row[4] != vector_digest(self._seed or "", vector) or not np.array_equal(
+                    embedding, values
+                ):
+                    problems.append(f"the vector of {vector.version_id} is not as it was written")
+        return problems
 
     async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
         records = await self.operations()
@@ -513,12 +538,14 @@ class Neo4jStore:
     ) -> None:
         async def work(transaction: _Neo4jTransaction) -> None:
             used, _ = await transaction.position()
-            if used > 1 or len(self._branches) > 1:
+            forks = await transaction.run("MATCH (b:AthenaBranch {run: $run}) RETURN count(b)")
+            if used > 1 or forks[0][0] > 1:
                 raise MemoryRefused(
                     f"the run {self._run!r} has {used - 1} operations already.",
                     "Import a whole export into a new run; bare lines go anywhere.",
                 )
             await transaction.run("MATCH (r:AthenaRun {run: $run}) SET r.seed = $seed", seed=seed)
+            transaction.seed = seed
             for branch in branches:
                 await transaction.run(
                     """MERGE (b:AthenaBranch {run: $run, name: $name})
@@ -655,10 +682,11 @@ class _Neo4jTransaction:
 
     async def operation_by_key(self, key: str) -> OperationRecord | None:
         rows = await self.run(
-            f"""MATCH (o:AthenaOperation {{run: $run, branch: $branch, key: $key}})
+            f"""UNWIND $keys AS key
+                MATCH (o:AthenaOperation {{run: $run, branch: $branch, key: key}})
                 RETURN {_OPERATION}""",
             branch=self.branch,
-            key=key,
+            keys=[key, purged_key(self.seed, key)],
         )
         return _record(rows[0]) if rows else None
 
@@ -723,23 +751,17 @@ class _Neo4jTransaction:
         self._next = (record.sequence + 1, record.number + 1)
 
     async def log(self, record: OperationRecord) -> None:
+        columns = _columns(record)
         await self.run(
             """MATCH (r:AthenaRun {run: $run}), (b:AthenaBranch {run: $run, name: $branch})
                SET r.sequence = $sequence, b.number = $number
                CREATE (o:AthenaOperation {run: $run, sequence: $sequence, branch: $branch,
                    number: $number, kind: $kind, namespace: $namespace, key: $key,
                    request: $request, recorded_at: $recorded_at, undoes: $undoes, body: $body,
-                   attempt: $attempt})""",
-            sequence=record.sequence,
-            branch=record.branch,
-            number=record.number,
-            kind=record.kind,
-            namespace=record.namespace,
-            key=record.key,
-            request=record.request,
-            recorded_at=record.recorded_at,
+                   digest: $digest, attempt: $attempt})""",
+            **columns,
             undoes=record.undoes,
-            body=payload(record),
+            digest=log_digest(self.seed, *columns.values()),
             attempt=self.attempt,
         )
 
@@ -752,11 +774,20 @@ class _Neo4jTransaction:
                    ON CREATE SET e.namespace = fields.namespace, e.purged = false
                    CREATE (v:AthenaVersion)-[:VERSION_OF]->(e)
                    SET v = fields, v.run = $run
-                   WITH v MATCH (old:AthenaVersion {run: $run, version_id: v.copy_of})
-                   SET v.embedding = old.embedding, v.vector = old.vector,
-                       v.zero_vector = old.zero_vector,
-                       v.model_id = old.model_id, v.dimension = old.dimension""",
+                """,
                 versions=[_fields(version) for version in record.opened],
+            )
+        copies = {v.version_id: v.copy_of for v in record.opened if v.copy_of is not None}
+        if copies:
+            rows = await self.run(
+                """UNWIND keys($copies) AS name
+                   MATCH (old:AthenaVersion {run: $run, version_id: $copies[name]})
+                   WHERE old.vector IS NOT NULL
+                   RETURN name, old.model_id, old.dimension, old.vector""",
+                copies=copies,
+            )
+            await self.put_vectors(
+                [StoredVector(row[0], row[1], row[2], bytes(row[3])) for row in rows]
             )
         if record.linked:
             await self.run(
@@ -803,8 +834,12 @@ class _Neo4jTransaction:
                    MATCH (v:AthenaVersion {run: $run, version_id: row.version_id})
                    SET v.embedding = row.embedding, v.vector = row.data,
                        v.zero_vector = row.embedding IS NULL,
-                       v.model_id = row.model_id, v.dimension = row.dimension""",
-                vectors=[_vector_fields(vector) for vector in vectors[start : start + _CHUNK]],
+                       v.model_id = row.model_id, v.dimension = row.dimension,
+                       v.vector_digest = row.digest""",
+                vectors=[
+                    _vector_fields(vector) | {"digest": vector_digest(self.seed, vector)}
+                    for vector in vectors[start : start + _CHUNK]
+                ],
             )
 
     async def mark_purged(self, records: Sequence[OperationRecord]) -> None:
@@ -825,23 +860,40 @@ class _Neo4jTransaction:
             entry_id=entry_id,
         )
         for row in rows:
-            record = scrub(_record(row), entry_id)
+            record = scrub(_record(row), entry_id, self.seed)
             await self.run(
                 """MATCH (o:AthenaOperation {run: $run, sequence: $sequence})
-                   SET o.body = $body, o.request = $request""",
+                   SET o.body = $body, o.request = $request, o.key = $key, o.digest = $digest""",
                 sequence=record.sequence,
                 body=payload(record),
                 request=record.request,
+                key=record.key,
+                digest=log_digest(self.seed, *_columns(record).values()),
             )
         await self.run(
             """MATCH (e:AthenaEntry {run: $run, entry_id: $entry_id}) SET e.purged = true
                WITH e MATCH (v:AthenaVersion {run: $run, entry_id: $entry_id})
                SET v.content = '', v.metadata = '{}', v.source = 'purged'
                REMOVE v.embedding, v.vector, v.zero_vector, v.model_id, v.dimension,
-                      v.symbol, v.kind""",
+                      v.vector_digest, v.symbol, v.kind""",
             entry_id=entry_id,
         )
         await self.next_epoch()
+
+
+def _columns(record: OperationRecord) -> dict[str, Any]:
+    """What `_OPERATION` returns."""
+    return {
+        "sequence": record.sequence,
+        "branch": record.branch,
+        "number": record.number,
+        "kind": record.kind,
+        "namespace": record.namespace,
+        "key": record.key,
+        "request": record.request,
+        "recorded_at": record.recorded_at,
+        "body": payload(record),
+    }
 
 
 def _record(row: Sequence[Any]) -> OperationRecord:
@@ -850,7 +902,7 @@ def _record(row: Sequence[Any]) -> OperationRecord:
 
 def _version(row: Sequence[Any]) -> Version:
     columns = list(row)
-    columns[5] = orjson.loads(columns[5])
+    columns[5] = metadata_of(row[0], row[5])
     return Version(*columns)
 
 

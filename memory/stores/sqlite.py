@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing as closing_cursor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -35,8 +35,18 @@ from core.memories import (
     Version,
 )
 from core.protocols import MemoryTransaction
-from memory.codec import canonical, payload, record_of, scrub
+from memory.codec import (
+    canonical,
+    log_digest,
+    metadata_of,
+    payload,
+    purged_key,
+    record_of,
+    scrub,
+    vector_digest,
+)
 from memory.stores.migrations import APPLICATION_ID, MIGRATIONS
+from memory.verify import entry_problems, log_problems
 
 ResultT = TypeVar("ResultT")
 Boundary = Callable[[str], None]
@@ -50,13 +60,19 @@ _EDGE_COLUMNS = (
     "edge_id, from_entry, to_entry, relation, namespace, recorded_from, branch, sequence"
 )
 _CLOSING_COLUMNS = "target, recorded_to, hidden_from, branch, sequence"
+_VECTOR_COLUMNS = "v.version_id, e.model_id, e.dimension, e.vector"
+_VECTOR_ROWS = "FROM embeddings e JOIN versions v ON v.row = e.row"
+_ADD_TIMINGS = """INSERT INTO timings VALUES (?, ?, ?)
+                  ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"""
+_TIMINGS_WAIT = 0.25  # seconds
 
 
 class SqliteStore:
     """The log and its indexes in one file; `:memory:` keeps them in this process.
 
     `seed` fixes the ids of a new file (random without one). `boundary` is called with a name before every
-    statement of a write and around its commit: crash tests kill the process there.
+    statement of a write and around its commit: crash tests kill the process there. `read_only` never
+    writes, makes no file (a missing one reads as an empty memory) and asks for no lock.
     """
 
     name = "sqlite"
@@ -68,8 +84,11 @@ class SqliteStore:
         seed: str | None = None,
         busy_seconds: float = 30.0,
         boundary: Boundary | None = None,
+        read_only: bool = False,
     ) -> None:
         self._path = str(path)
+        self._read_only = read_only
+        self._erasing = False
         self._seed = seed
         self._busy_seconds = busy_seconds
         self._boundary = boundary
@@ -85,7 +104,11 @@ class SqliteStore:
         if self._connection is not None:
             return
         with self._guard():
-            if self._path != ":memory:":
+            if self._read_only and (reading := _reader(self._path, self._busy_seconds)) is not None:
+                self._seed = _same_seed(reading, self._path, self._seed)
+                self._connection = reading
+                return
+            if self._path != ":memory:" and not self._read_only:
                 try:
                     Path(self._path).parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
@@ -94,10 +117,14 @@ class SqliteStore:
                         "Choose another memory.path.",
                     ) from error
             connection = sqlite3.connect(
-                self._path, timeout=self._busy_seconds, isolation_level=None
+                ":memory:" if self._read_only else self._path,
+                timeout=self._busy_seconds,
+                isolation_level=None,
             )
             try:
                 self._prepare(connection)
+                if self._read_only:
+                    connection.execute("PRAGMA query_only = ON")
             except BaseException:
                 connection.close()
                 raise
@@ -113,13 +140,9 @@ class SqliteStore:
             with _rolled_back_on_error(connection):
                 self._migrate(connection)
                 connection.execute("COMMIT")
-        row = connection.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()
-        if self._seed is not None and row[0] != self._seed:
-            raise MemoryStoreError(
-                f"{self._path} was made with another seed than {self._seed!r}.",
-                "Open it without a seed, or write to a new file.",
-            )
-        self._seed = row[0]
+        self._seed = _same_seed(connection, self._path, self._seed)
+        erasing = connection.execute("SELECT value FROM meta WHERE name = 'erasing'").fetchone()
+        self._erasing = erasing == ("1",) and not _wal_truncated(connection, 0.0)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         for number in range(_user_version(connection), len(MIGRATIONS)):
@@ -132,6 +155,8 @@ class SqliteStore:
                     (self._seed or secrets.token_hex(16),),
                 )
                 connection.execute("INSERT INTO branches VALUES (?, NULL, 0, 0)", (ROOT_BRANCH,))
+            if number == 1:
+                _seal(connection)
             connection.execute(f"PRAGMA user_version = {number + 1}")
 
     async def close(self) -> None:
@@ -217,8 +242,15 @@ class SqliteStore:
                 db.execute("COMMIT")
             self._at("committed")
             if transaction.erased:
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._erasing = not _wal_truncated(db, min(self._busy_seconds, 1.0))
+            elif self._erasing:
+                self._erasing = not _wal_truncated(db, 0.0)
         return result
+
+    async def erasure_pending(self) -> str:
+        if not self._erasing:
+            return ""
+        return f"{self._path}-wal keeps the text until no other process reads; the next write looks"
 
     def _at(self, name: str) -> None:
         if self._boundary is not None:
@@ -247,9 +279,6 @@ class SqliteStore:
         )
         return [StoredVector(*row) for row in rows]
 
-    async def operation(self, operation_id: str) -> OperationRecord | None:
-        return _operation(self._db(), operation_id)
-
     async def versions(self, branch: str, entry_id: str) -> Sequence[Version]:
         lineage = await self._lineage(branch)
         with self._guard():
@@ -259,20 +288,6 @@ class SqliteStore:
         lineage = await self._lineage(branch)
         with self._guard():
             return _closings(self._db(), lineage, targets)
-
-    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]:
-        lineage = await self._lineage(branch)
-        rows = self._rows(
-            f"""SELECT {_EDGE_COLUMNS} FROM edges WHERE from_entry = ? OR to_entry = ?
-                ORDER BY sequence, edge_id""",
-            (entry_id, entry_id),
-        )
-        return [edge for row in rows if lineage.sees((edge := Edge(*row)).branch, edge.sequence)]
-
-    async def purged(self) -> frozenset[str]:
-        return frozenset(
-            row[0] for row in self._rows("SELECT entry_id FROM entries WHERE purged = 1")
-        )
 
     async def derived(self) -> Derived:
         versions = self._rows(f"SELECT {_VERSION_COLUMNS} FROM versions ORDER BY sequence, row")
@@ -287,12 +302,13 @@ class SqliteStore:
             f"foreign key broken in {row[0]}" for row in self._rows("PRAGMA foreign_key_check")
         ]
         problems += [f"the vector of {row[0]} has the wrong size" for row in models if not row[2]]
-        try:
-            self._db().execute(
-                "INSERT INTO text_index(text_index, rank) VALUES ('integrity-check', 1)"
-            )
-        except sqlite3.DatabaseError as error:
-            problems.append(f"the text index disagrees with the rows: {error}")
+        with self._guard():
+            problems += _text_index_problems(self._db())
+            problems += _sealed_problems(self._db(), self._seed or "")
+        entries = self._rows("SELECT entry_id, namespace, purged FROM entries")
+        problems += entry_problems(
+            await self.operations(), {row[0]: (row[1], bool(row[2])) for row in entries}
+        )
         indexed = self._rows("SELECT count(*) FROM text_index_docsize")[0][0]
         if indexed != len(versions):
             problems.append(f"the text index has {indexed} rows, the versions differ")
@@ -341,6 +357,7 @@ class SqliteStore:
                     "Import a whole export into a new file; bare lines go anywhere.",
                 )
             run("UPDATE meta SET value = ? WHERE name = 'seed'", (seed,))
+            transaction.seed = seed
             for b in branches:
                 run(
                     "INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)",
@@ -360,15 +377,18 @@ class SqliteStore:
         self._lineages.clear()
 
     async def add_timings(self, timings: Mapping[tuple[str, int], int]) -> None:
-        with self._guard():
-            self._db().execute("BEGIN IMMEDIATE")
-            with _rolled_back_on_error(self._db()):
-                self._db().executemany(
-                    """INSERT INTO timings VALUES (?, ?, ?)
-                       ON CONFLICT DO UPDATE SET calls = calls + excluded.calls""",
-                    [(name, bucket, calls) for (name, bucket), calls in timings.items()],
-                )
-                self._db().execute("COMMIT")
+        """Best effort, on a connection of its own: a locked or write-protected file keeps no timings."""
+        rows = [(name, bucket, calls) for (name, bucket), calls in timings.items()]
+        if self._path == ":memory:":
+            self._db().executemany(_ADD_TIMINGS, rows)
+            return
+        with suppress(sqlite3.OperationalError):
+            address = f"{Path(self._path).absolute().as_uri()}?mode=rw"
+            db = sqlite3.connect(address, timeout=_TIMINGS_WAIT, isolation_level=None, uri=True)
+            with closing_cursor(db), _rolled_back_on_error(db):
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany(_ADD_TIMINGS, rows)
+                db.execute("COMMIT")
 
     async def timings(self) -> Mapping[tuple[str, int], int]:
         rows = self._rows("SELECT operation, bucket, calls FROM timings")
@@ -411,8 +431,8 @@ class _SqliteTransaction:
 
     async def operation_by_key(self, key: str) -> OperationRecord | None:
         row = self._db.execute(
-            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND key = ?",
-            (self.branch, key),
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND key IN (?, ?)",
+            (self.branch, key, purged_key(self.seed, key)),
         ).fetchone()
         return None if row is None else record_of(*row)
 
@@ -457,13 +477,12 @@ class _SqliteTransaction:
         self._next = (record.sequence + 1, record.number + 1)
 
     def log(self, record: OperationRecord) -> None:
+        columns = _columns(record)
         self.run(
-            "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.sequence, record.branch, record.number, record.kind, record.namespace,
-                record.key, record.request, record.recorded_at, record.undoes, payload(record),
-            ),
-        )  # fmt: skip
+            f"""INSERT INTO operations({_OPERATION_COLUMNS}, undoes, digest)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (*columns, record.undoes, log_digest(self.seed, *columns)),
+        )
 
     def apply(self, record: OperationRecord) -> None:
         """Write what follows from a logged operation, embeddings excepted."""
@@ -484,12 +503,13 @@ class _SqliteTransaction:
             ).lastrowid  # fmt: skip
             self.run("INSERT INTO text_index(rowid, content) VALUES (?, ?)", (row, v.content))
             if v.copy_of is not None:
-                self.run(
-                    """INSERT INTO embeddings SELECT ?, e.model_id, e.dimension, e.vector
+                copied = self._db.execute(
+                    """SELECT e.model_id, e.dimension, e.vector
                        FROM embeddings e JOIN versions v ON v.row = e.row
                        WHERE v.version_id = ?""",
-                    (row, v.copy_of),
-                )
+                    (v.copy_of,),
+                ).fetchall()
+                self.put_vectors([StoredVector(v.version_id, *columns) for columns in copied])
         for e in record.linked:
             self.run(
                 f"INSERT INTO edges({_EDGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -507,10 +527,13 @@ class _SqliteTransaction:
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         for vector in vectors:
             self.run(
-                """INSERT OR REPLACE INTO embeddings
-                   SELECT row, ?, ?, ? FROM versions WHERE version_id = ?""",
-                (vector.model_id, vector.dimension, vector.data, vector.version_id),
-            )
+                """INSERT OR REPLACE INTO embeddings(row, model_id, dimension, vector, digest)
+                   SELECT row, ?, ?, ?, ? FROM versions WHERE version_id = ?""",
+                (
+                    vector.model_id, vector.dimension, vector.data,
+                    vector_digest(self.seed, vector), vector.version_id,
+                ),
+            )  # fmt: skip
 
     def next_epoch(self) -> None:
         self.run("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
@@ -536,15 +559,119 @@ class _SqliteTransaction:
             columns = self.run(
                 f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE sequence = ?", (sequence,)
             ).fetchone()
-            record = scrub(record_of(*columns), entry_id)
+            record = scrub(record_of(*columns), entry_id, self.seed)
             self.run(
-                "UPDATE operations SET body = ?, request = ? WHERE sequence = ?",
-                (payload(record), record.request, sequence),
-            )
+                "UPDATE operations SET body = ?, request = ?, key = ?, digest = ? WHERE sequence = ?",
+                (
+                    payload(record), record.request, record.key,
+                    log_digest(self.seed, *_columns(record)), sequence,
+                ),
+            )  # fmt: skip
         # Deleted terms stay inside older segments of the text index until these are merged into one.
         self.run("INSERT INTO text_index(text_index) VALUES ('optimize')")
         self.next_epoch()
+        self.run("INSERT OR REPLACE INTO meta VALUES ('erasing', '1')")
         self.erased = True
+
+
+def _reader(path: str, seconds: float) -> sqlite3.Connection | None:
+    """A connection that takes no lock and writes nothing; None where there is nothing to read yet.
+
+    In a folder that cannot be written the file is read as it lies there, unless a WAL file stands beside
+    it whose lock file cannot be made. A file of an older Athena is brought up to date first.
+    """
+    try:
+        if path == ":memory:" or Path(path).stat().st_size == 0:
+            return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MemoryStoreError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+    address = Path(path).absolute().as_uri()
+    wal = Path(f"{path}-wal")
+    for mode in ("mode=rw", "immutable=1"):
+        connection = sqlite3.connect(
+            f"{address}?{mode}", timeout=seconds, isolation_level=None, uri=True
+        )
+        try:
+            _identify(connection, path)
+            if _user_version(connection) == len(MIGRATIONS):
+                connection.execute("PRAGMA query_only = ON")
+                return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            still = wal.exists() and wal.stat().st_size
+            barred = any(word in str(error) for word in ("unable to open", "readonly"))
+            if mode != "mode=rw" or still or not barred:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            break
+    try:
+        SqliteStore(path, busy_seconds=seconds)._prepare(connection)
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _same_seed(connection: sqlite3.Connection, path: str, expected: str | None) -> str:
+    seed = str(connection.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()[0])
+    if expected is not None and seed != expected:
+        raise MemoryStoreError(
+            f"{path} was made with another seed than {expected!r}.",
+            "Open it without a seed, or write to a new file.",
+        )
+    return seed
+
+
+def _columns(record: OperationRecord) -> tuple[Any, ...]:
+    """What stands in `_OPERATION_COLUMNS`."""
+    return (
+        record.sequence, record.branch, record.number, record.kind, record.namespace,
+        record.key, record.request, record.recorded_at, payload(record),
+    )  # fmt: skip
+
+
+def _seal(db: sqlite3.Connection) -> None:
+    """Write the seals of a file that was made before there were any."""
+    seed = db.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()[0]
+    for columns in db.execute(f"SELECT {_OPERATION_COLUMNS} FROM operations").fetchall():
+        db.execute(
+            "UPDATE operations SET digest = ? WHERE sequence = ?",
+            (log_digest(seed, *columns), columns[0]),
+        )
+    rows = db.execute(f"SELECT e.row, {_VECTOR_COLUMNS} {_VECTOR_ROWS}").fetchall()
+    for row, *columns in rows:
+        seal = vector_digest(seed, StoredVector(*columns))
+        db.execute("UPDATE embeddings SET digest = ? WHERE row = ?", (seal, row))
+
+
+def _sealed_problems(db: sqlite3.Connection, seed: str) -> list[str]:
+    """Rows of the log and vectors that are not as they were written."""
+    log = db.execute(f"SELECT undoes, digest, {_OPERATION_COLUMNS} FROM operations")
+    problems = log_problems(seed, ((row[2:], row[0], row[1]) for row in log))
+    for seal, *columns in db.execute(f"SELECT e.digest, {_VECTOR_COLUMNS} {_VECTOR_ROWS}"):
+        vector = StoredVector(*columns)
+        if seal != vector_digest(seed, vector):
+            problems.append(f"the vector of {vector.version_id} is not as it was written")
+    return problems
+
+
+def _text_index_problems(db: sqlite3.Connection) -> list[str]:
+    """FTS5 checks itself through an INSERT, which needs the write lock; a copy in memory needs none."""
+    with closing_cursor(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        db.backup(copy)
+        try:
+            copy.execute("INSERT INTO text_index(text_index, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            return [f"the text index disagrees with the rows: {error}"]
+    return []
 
 
 def _identify(connection: sqlite3.Connection, path: str) -> None:
@@ -574,6 +701,22 @@ def _set_wal(connection: sqlite3.Connection, seconds: float) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _wal_truncated(db: sqlite3.Connection, seconds: float) -> bool:
+    """Empty the WAL file of what was purged; False while another connection reads from it."""
+    ((before,),) = db.execute("PRAGMA busy_timeout").fetchall()
+    db.execute(f"PRAGMA busy_timeout = {round(1e3 * seconds)}").fetchall()
+    try:
+        ((busy, *_),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not busy:
+            with suppress(sqlite3.OperationalError):  # else the next to open it does so again
+                db.execute("DELETE FROM meta WHERE name = 'erasing'")
+        return not busy
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {before}").fetchall()
 
 
 def _user_version(connection: sqlite3.Connection) -> int:
@@ -613,7 +756,7 @@ def _versions(db: sqlite3.Connection, lineage: Lineage, entry_id: str) -> list[V
 
 def _version(row: Sequence[Any]) -> Version:
     columns: list[Any] = list(row)
-    columns[5] = orjson.loads(columns[5])
+    columns[5] = metadata_of(row[0], row[5])
     return Version(*columns)
 
 

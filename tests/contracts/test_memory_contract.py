@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -510,3 +511,83 @@ async def test_times_without_a_zone_are_refused(place: Place, clock: HandClock) 
         naive = day(0).replace(tzinfo=None)
         assert isinstance((await memory.add("x", outcome_at=naive)).error, ContentRefused)
         assert isinstance((await memory.retrieve("x", as_of=naive)).error, ContentRefused)
+
+
+@pytest.mark.parametrize("gate", ["outcome_at", "valid_from"])
+@pytest.mark.parametrize("ended_by", ["delete", "update", "undo", "purge"])
+async def test_what_ends_an_update_not_yet_seen_ends_the_version_standing_in_for_it(
+    place: Place, clock: HandClock, gate: str, ended_by: str
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("alpha one")).id
+        clock.number = 1
+        later = await memory.update(entry, "alpha two", **{gate: day(10)})  # type: ignore[arg-type]
+        clock.number = 2
+        expected = {"delete": [], "purge": [], "update": ["alpha three"], "undo": ["alpha one"]}
+        match ended_by:
+            case "delete":
+                await memory.delete(entry)
+            case "purge":
+                await memory.purge(entry)
+            case "update":
+                await memory.update(entry, "alpha three")
+            case "undo":
+                await memory.undo(later.operation_id or "")
+        for moment in (2, 3, 9, 10, 11):
+            at = day(moment)
+            assert [e.text for e in await memory.list(as_of=at)] == expected[ended_by]
+            assert await texts(memory, "alpha", as_of=at) == expected[ended_by]
+            found = await memory.get(entry, as_of=at)
+            assert ([] if found is None else [found.text]) == expected[ended_by]
+        if ended_by != "purge":
+            (past,) = await memory.list(as_of=day(1.5))
+            assert (past.text, past.valid_to) == ("alpha one", day(10))
+            assert (await memory.history(entry, as_of=day(11)))[0].valid_to == day(2)
+        assert await memory.check() == ()
+
+
+async def test_a_fork_that_deletes_an_update_not_yet_seen_leaves_its_parent_alone(
+    place: Place, clock: HandClock
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("alpha one")).id
+        await memory.update(entry, "alpha two", outcome_at=day(10))
+        fork = await memory.fork()
+        clock.number = 2
+        await fork.delete(entry)
+        assert await fork.list() == await fork.list(as_of=day(11)) == ()
+        assert [e.text for e in await memory.list()] == ["alpha one"]
+        assert [e.text for e in await memory.list(as_of=day(10))] == ["alpha two"]
+
+
+async def test_a_lesson_is_in_no_history_before_its_outcome(place: Place, clock: HandClock) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("alpha one")).id
+        await memory.update(entry, "alpha two", outcome_at=day(10))
+        hidden = (await memory.add("only later", outcome_at=day(10))).id
+        await memory.delete(hidden)
+        assert [e.text for e in await memory.history(entry, as_of=day(9))] == ["alpha one"]
+        assert await memory.history(hidden, as_of=day(9)) == ()
+        both = await memory.history(entry, as_of=day(10))
+        assert [e.text for e in both] == ["alpha one", "alpha two"]
+
+
+@pytest.mark.parametrize("name", ["valid_from", "outcome_at"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    ],
+)
+async def test_a_time_outside_the_calendar_is_refused(
+    place: Place, clock: HandClock, name: str, moment: datetime
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("kept")).id
+        added = await memory.add("poison", **{name: moment})  # type: ignore[arg-type]
+        updated = await memory.update(entry, "poison", **{name: moment})  # type: ignore[arg-type]
+        assert isinstance(added.error, ContentRefused)
+        assert isinstance(updated.error, ContentRefused)
+        assert [e.text for e in await memory.list()] == ["kept"]
+        assert await memory.neighbours(entry, as_of=moment) == ()

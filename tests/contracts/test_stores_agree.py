@@ -30,6 +30,7 @@ T = TypeVar("T")
 WORDS = ("bond", "yield", "AAPL", "split", "halt", "beta-7")
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
 picks = st.integers(0, 10**6)
+delays = st.none() | st.integers(-3, 6)
 
 
 class Histories(RuleBasedStateMachine):
@@ -49,6 +50,7 @@ class Histories(RuleBasedStateMachine):
             )
         ]
         self.deletes: list[tuple[int, str, str]] = []
+        self.updates: list[tuple[int, str, str, int]] = []
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -79,12 +81,34 @@ class Histories(RuleBasedStateMachine):
         )
         model.add(result.id, text, self.clock.number, outcome)
 
-    @rule(branch=picks, entry=picks, text=texts)
-    def update(self, branch: int, entry: int, text: str) -> None:
-        _, handles, model = self.pick(branch)
+    @rule(branch=picks, entry=picks, text=texts, outcome=delays, valid=delays)
+    def update(
+        self, branch: int, entry: int, text: str, outcome: int | None, valid: int | None
+    ) -> None:
+        place, handles, model = self.pick(branch)
         name = self.name(model, entry)
-        result = self.both([self.wait(m.update(name, text)) for m in handles])
-        assert result.success == model.update(name, text, self.clock.number)
+        now = self.clock.number
+        times = {
+            key: day(now + delay)
+            for key, delay in (("outcome_at", outcome), ("valid_from", valid))
+            if delay is not None
+        }
+        result = self.both([self.wait(m.update(name, text, **times)) for m in handles])
+        assert result.success == model.update(name, text, now, now + max(outcome or 0, valid or 0))
+        if result.success:
+            written = len(model.entries[name].events)
+            self.updates.append((place, name, result.operation_id or "", written))
+
+    @precondition(lambda self: self.updates)
+    @rule(number=picks)
+    def undo_update(self, number: int) -> None:
+        place, name, operation_id, written = self.updates.pop(number % len(self.updates))
+        handles, model = self.branches[place]
+        result = self.both([self.wait(m.undo(operation_id)) for m in handles])
+        entry = model.entries[name]
+        assert result.success == (len(entry.events) == written and not entry.purged)
+        if result.success:
+            model.reopen(name, self.clock.number, 2)
 
     @rule(branch=picks, entry=picks)
     def delete(self, branch: int, entry: int) -> None:
@@ -104,7 +128,7 @@ class Histories(RuleBasedStateMachine):
         entry = model.entries[name]
         assert result.success == (not entry.open and not entry.purged)
         if result.success:
-            model.reopen(name, self.clock.number)
+            model.reopen(name, self.clock.number, 1)
 
     @rule(branch=picks, entry=picks)
     def purge(self, branch: int, entry: int) -> None:
@@ -149,11 +173,20 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def lists_agree(self) -> None:
         for handles, model in self.branches:
-            for as_of in (self.clock.number, max(0, self.clock.number - 2)):
+            for as_of in (self.clock.number, max(0, self.clock.number - 2), self.clock.number + 3):
                 expected = sorted(model.visible(as_of).items())
                 for memory in handles:
                     entries = self.wait(memory.list(as_of=day(as_of)))
                     assert sorted((e.id, e.text) for e in entries) == expected
+
+    @rule(branch=picks, entry=picks, ahead=st.integers(-4, 8))
+    def get(self, branch: int, entry: int, ahead: int) -> None:
+        _, handles, model = self.pick(branch)
+        name = self.name(model, entry)
+        as_of = max(0, self.clock.number + ahead)
+        for memory in handles:
+            found = self.wait(memory.get(name, as_of=day(as_of)))
+            assert (found and found.text) == model.visible(as_of).get(name)
 
     def teardown(self) -> None:
         for memory in self.branches[0][0]:

@@ -142,3 +142,30 @@ def test_each_refusal_of_the_server_has_its_cure(code: str, cure: str) -> None:
     with pytest.raises(MemoryStoreError) as caught, Neo4jStore("bolt://x", "n", "p")._guard():
         raise error
     assert cure in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "MATCH (v:AthenaVersion {run: $run}) SET v.embedding = [x IN v.embedding | 0.5]",
+        "MATCH (v:AthenaVersion {run: $run}) SET v.model_id = 'other'",
+        "MATCH (o:AthenaOperation {run: $run}) SET o.undoes = null",
+        "MATCH (o:AthenaOperation {run: $run, sequence: 1}) SET o.key = 'other'",
+        "MATCH (o:AthenaOperation {run: $run, sequence: 1}) SET o.body = 'garbage'",
+        "MATCH (e:AthenaEntry {run: $run}) SET e.purged = true",
+        "MATCH (b:AthenaBranch {run: $run, name: 'b1'}) SET b.fork_sequence = 99",
+        "MATCH (r:AthenaRun {run: $run}) SET r.seed = 'x'",
+    ],
+)
+async def test_check_finds_every_kind_of_tampering(run: str, damage: str) -> None:
+    store = neo4j_store(run)
+    async with AgeMem(store=store) as memory:
+        first = await memory.add("one bond", idempotency_key="k")
+        deleted = await memory.delete(first.id)
+        await memory.undo(deleted.operation_id or "")
+        await (await memory.fork()).update(first.id, "another bond")
+        assert await memory.check() == ()
+        async with store._open_driver().session() as session:
+            await (await session.run(damage, run=run)).consume()  # type: ignore[arg-type]
+        assert await memory.check()
+        await store.erase_run()

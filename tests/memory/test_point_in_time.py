@@ -32,6 +32,7 @@ class Step:
     text: str
     pick: int
     outcome: int | None
+    valid: int | None
 
 
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
@@ -43,6 +44,7 @@ steps = st.lists(
         text=texts,
         pick=st.integers(0, 50),
         outcome=st.none() | st.integers(0, 9),
+        valid=st.none() | st.integers(-4, 6),
     ),
     min_size=3,
     max_size=25,
@@ -52,13 +54,16 @@ steps = st.lists(
 async def carry_out(memory: AgeMem, clock: HandClock, step: Step, names: list[str]) -> None:
     name = names[step.pick % len(names)] if names else "m-none"
     other = names[(step.pick // 3) % len(names)] if names else "m-none"
+    outcome = None if step.outcome is None else day(clock.number + step.outcome)
+    valid = None if step.valid is None else day(clock.number + step.valid)
     match step.kind:
         case "add":
-            outcome = None if step.outcome is None else day(clock.number + step.outcome)
-            added = await memory.add(step.text, {"first": step.text[:4]}, outcome_at=outcome)
+            added = await memory.add(
+                step.text, {"first": step.text[:4]}, outcome_at=outcome, valid_from=valid
+            )
             names.append(added.id)
         case "update":
-            await memory.update(name, step.text)
+            await memory.update(name, step.text, outcome_at=outcome, valid_from=valid)
         case "delete":
             await memory.delete(name)
         case "undo":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,157 @@ async def test_a_store_of_another_seed_is_refused(tmp_path: Path) -> None:
     await SqliteStore(tmp_path / "m.db", seed="a").open()
     with pytest.raises(MemoryStoreError, match="seed"):
         await SqliteStore(tmp_path / "m.db", seed="b").open()
+
+
+async def test_a_reader_needs_no_lock_and_check_none_either(tmp_path: Path) -> None:
+    async with AgeMem(store=tmp_path / "m.db") as memory:
+        await memory.add("one bond")
+    other = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for store in (
+        SqliteStore(tmp_path / "m.db", busy_seconds=0.1, read_only=True),
+        SqliteStore(tmp_path / "m.db", busy_seconds=0.1),
+    ):
+        memory = AgeMem(store=store)
+        assert len((await memory.retrieve("bond")).data) == 1
+        assert await memory.check() == ()
+        await memory.close(keep_timings=True)  # locked: the timings are dropped
+    other.execute("ROLLBACK")
+    assert other.execute("SELECT count(*) FROM timings").fetchone() == (0,)
+    other.close()
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    await memory.retrieve("bond")
+    await memory.close(keep_timings=True)
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    assert (await memory.get_stats()).calls["retrieve"].calls == 1
+    with pytest.raises(MemoryStoreError, match="readonly"):
+        await memory.add("two")
+    await memory.close()
+
+
+async def test_reading_a_missing_path_makes_no_file(tmp_path: Path) -> None:
+    memory = AgeMem(store=SqliteStore(tmp_path / "deep" / "m.db", read_only=True))
+    assert await memory.list() == ()
+    assert (await memory.retrieve("bond")).data == ()
+    with pytest.raises(MemoryStoreError, match="readonly"):
+        await memory.add("two")
+    await memory.close(keep_timings=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_read_only_folder_can_be_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.db"
+        async with AgeMem(store=path) as memory:
+            await memory.add("one bond")
+            await memory.retrieve("bond")
+        assert [entry.name for entry in Path(folder).iterdir()] == ["m.db"]
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        root = os.getuid() == 0  # who may write everywhere
+        if root:
+            os.seteuid(65_534)
+        try:
+            memory = AgeMem(store=SqliteStore(path, read_only=True))
+            assert len((await memory.retrieve("bond")).data) == 1
+            assert await memory.check() == ()
+            await memory.close(keep_timings=True)
+        finally:
+            if root:
+                os.seteuid(0)
+            Path(folder).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE embeddings SET vector = zeroblob(length(vector)) WHERE row = 1",
+        "UPDATE embeddings SET model_id = 'other' WHERE row = 1",
+        "UPDATE entries SET purged = 1",
+        "UPDATE entries SET namespace = 'other'",
+        "UPDATE operations SET undoes = NULL",
+        "UPDATE operations SET request = '00' WHERE sequence = 1",
+        "UPDATE operations SET key = 'other' WHERE sequence = 1",
+        "UPDATE operations SET recorded_at = 5 WHERE sequence = 1",
+        "UPDATE operations SET kind = 'delete' WHERE sequence = 1",
+        "UPDATE operations SET body = 'garbage' WHERE sequence = 1",
+        "UPDATE operations SET body = '[]' WHERE sequence = 1",
+        "UPDATE operations SET digest = NULL WHERE sequence = 1",
+        "UPDATE versions SET metadata = 'garbage' WHERE row = 1",
+        "UPDATE meta SET value = 'x' WHERE name = 'seed'",
+        "UPDATE branches SET fork_sequence = 99 WHERE name = 'b1'",
+        "UPDATE branches SET fork_sequence = 0 WHERE name = 'b1'",
+    ],
+)
+async def test_check_finds_every_kind_of_tampering(tmp_path: Path, damage: str) -> None:
+    async with AgeMem(store=tmp_path / "m.db", clock=HandClock()) as memory:
+        first = await memory.add("one bond", idempotency_key="k")
+        deleted = await memory.delete(first.id)
+        await memory.undo(deleted.operation_id or "")
+        await (await memory.fork()).update(first.id, "another bond")
+        assert await memory.check() == ()
+    connection = sqlite3.connect(tmp_path / "m.db")
+    with connection:
+        assert connection.execute(damage).rowcount > 0
+    connection.close()
+    async with AgeMem(store=tmp_path / "m.db") as memory:
+        assert await memory.check()
+
+
+async def test_a_file_from_before_the_seals_is_sealed_as_it_is_opened(tmp_path: Path) -> None:
+    async with AgeMem(store=tmp_path / "m.db", clock=HandClock()) as memory:
+        first = await memory.add("one bond", idempotency_key="k")
+        await memory.undo(first.operation_id or "")
+    connection = sqlite3.connect(tmp_path / "m.db")
+    with connection:
+        for table in ("operations", "embeddings"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN digest")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
+    assert await memory.check() == ()
+    await memory.close()
+
+
+def _bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_a_purge_while_somebody_reads_is_pending_and_finished_by_the_next_write(
+    tmp_path: Path,
+) -> None:
+    async with AgeMem(store=SqliteStore(tmp_path / "m.db", busy_seconds=0.1)) as memory:
+        entry = (await memory.add("zyxwvut secret", idempotency_key="zyxwvut-1")).id
+        reader = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM versions").fetchall()
+        receipt = await memory.purge(entry)
+        assert receipt.success
+        assert "m.db-wal" in receipt.pending
+        assert b"zyxwvut" in _bytes(tmp_path)
+        reader.close()
+        await memory.add("another")
+        assert b"zyxwvut" not in _bytes(tmp_path)
+        later = (await memory.add("a second one")).id
+        assert (await memory.purge(later)).pending == ""
+
+
+async def test_a_purge_killed_before_its_checkpoint_is_finished_at_the_next_opening(
+    tmp_path: Path,
+) -> None:
+    def killed(name: str) -> None:
+        if name == "committed" and purging:
+            raise KeyboardInterrupt
+
+    purging = False
+    store = SqliteStore(tmp_path / "m.db", boundary=killed)
+    memory = AgeMem(store=store)
+    entry = (await memory.add("zyxwvut secret")).id
+    purging = True
+    with pytest.raises(KeyboardInterrupt):
+        await memory.purge(entry)
+    assert b"zyxwvut" in _bytes(tmp_path)
+    async with AgeMem(store=tmp_path / "m.db") as again:
+        await again.store()
+        assert b"zyxwvut" not in _bytes(tmp_path)
+    await store.close()
