@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from agents.base import AgentContext, MarketData, Observation
 from agents.execution import ExecutionAgent, decision
+from agents.indicators import PanelIndicators
 from agents.market_analyst import MarketAnalyst
 from agents.risk_manager import RiskManager
 from agents.strategy import StrategyAgent
@@ -56,6 +57,10 @@ class Coordinator:
         self._strategy = strategy
         self.risk = risk
         self._execution = execution
+        if isinstance(indicators, PanelIndicators):
+            whole = indicators.whole()
+            analyst.prepare(whole)
+            strategy.prepare(whole)
         self._sure = strategy.conflict_confidence_frac
 
     async def decide(self, history: History, state: State) -> Decision:
@@ -108,11 +113,11 @@ class Coordinator:
             return wanted, None
         against = wanted * views.expected_return_frac < 0.0
         against &= views.confidence_frac >= self._sure
-        if not against.any():
+        if not np.logical_or.reduce(against):
             return wanted, None
         switching = wanted * held < 0.0
         against &= switching | (np.abs(wanted) > np.abs(held))
-        if not against.any():
+        if not np.logical_or.reduce(against):
             return wanted, None
         settled = np.where(against, np.where(switching, 0.0, np.nan), wanted)
         return settled, np.flatnonzero(against).tolist()

@@ -103,8 +103,8 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
             )
         moves = np.abs(accepted_frac - held_frac)  # NaN where held; false below either way
         sending = moves > SAME_WEIGHT
-        columns: list[int] = np.flatnonzero(sending).tolist()
-        ending = tuple(np.flatnonzero(moves <= SAME_WEIGHT).tolist())
+        columns: list[int] = sending.nonzero()[0].tolist()
+        ending = tuple((moves <= SAME_WEIGHT).nonzero()[0].tolist())
         if not columns:
             return (), ending
         weights: list[float] = accepted_frac[sending].tolist()
@@ -140,43 +140,11 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
                 intents.append(intent)
         return tuple(intents), tuple(sorted((*ending, *idle))) if idle else ending
 
-    def decide_many(
-        self,
-        accepted_frac: FloatArray,
-        targets: Mapping[int, Target] | None,
-        verdict: tuple[Verdict, ...],
-        history: History,
-        state: State,
-    ) -> Decision:
-        """The whole decision of a step from accepted weights [N]."""
-        return decision(
-            (), accepted_frac, verdict, self.orders(accepted_frac, history, state, targets), history
-        )
-
-    def decide_one(
-        self,
-        accepted_frac: float,
-        target: Target | None,
-        verdict: tuple[Verdict, ...],
-        history: History,
-        state: State,
-    ) -> Decision:
-        """`decide_many` of a universe of one symbol, in scalars."""
-        intents, cancel_columns = self.orders_one(accepted_frac, history, state, target)
-        silent = math.isnan(accepted_frac) or accepted_frac == 0.0
-        return Decision(
-            (),
-            {} if silent else {history.symbols[0]: round(accepted_frac, WEIGHT_DIGITS)},
-            verdict,
-            intents,
-            cancel_columns,
-        )
-
     def orders_one(
         self, accepted_frac: float, history: History, state: State, target: Target | None = None
     ) -> Orders:
         """`orders` of a universe of one symbol, in scalars."""
-        return self._one(accepted_frac, history, float(state.weight_array[0]), state, target)
+        return self._one(accepted_frac, history, state.weight(0), state, target)
 
     def _one(
         self, weight: float, history: History, held: float, state: State, target: Target | None
@@ -281,7 +249,7 @@ def decision(
 ) -> Decision:
     """The receipt's part of a decision: `targets` leaves out zeros and symbols that are held."""
     symbols = history.symbols
-    said = np.flatnonzero((accepted_frac != 0.0) & ~np.isnan(accepted_frac))
+    said = (np.abs(accepted_frac) > 0.0).nonzero()[0]
     weights: list[float] = accepted_frac[said].tolist()
     targets = {
         symbols[column]: round(weight, WEIGHT_DIGITS)

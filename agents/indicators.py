@@ -253,6 +253,10 @@ class PanelIndicators:
         row = history.row
         return IndicatorRow(row, *self._values[row, :, : self._counts[row]])
 
+    def whole(self) -> IndicatorRow:
+        """All rows at once, each field [T, N], for formulas that work value by value; `row` is -1."""
+        return IndicatorRow(-1, *(self._values[:, place] for place in range(len(OWN) + 1)))
+
 
 # --- bar by bar ----------------------------------------------------------------------------------------
 

@@ -57,10 +57,9 @@ class ViewsSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalystThought(Thought):
-    """The analyst's own opinion, not rounded yet, and what was said from outside. Shapes: [N]."""
+    """The analyst's own views, and what was said from outside."""
 
-    expected_return_frac: FloatArray
-    confidence_frac: FloatArray
+    own: Views
     external: Views | None
 
 
@@ -83,21 +82,36 @@ class MarketAnalyst(BaseAgent[AnalystThought, ViewsAction]):
                 config.momentum_weight,
             ]
         )
-        self._weights: FloatArray = (weights / weights.sum())[:, None]
+        self._weights: list[float] = (weights / weights.sum()).tolist()
         self._momentum_root = math.sqrt(config.momentum_bars - config.momentum_skip_bars)
+        self._prepared: tuple[FloatArray, FloatArray] | None = None
         self._return_scale = config.information_coefficient * math.sqrt(config.horizon_bars)
 
+    def prepare(self, whole: IndicatorRow) -> None:
+        """Form the opinions of all rows at once, from fields [T, N]; `think` then reads its row.
+
+        The formula works value by value, so the bits are the same as bar by bar.
+        """
+        self._prepared = self.opinion(whole)
+
     async def think(self, context: AgentContext) -> AnalystThought:
-        history = context.observation.history
-        expected, confidence = self.opinion(context.observation.indicators)
+        history, indicators = context.observation.history, context.observation.indicators
+        if self._prepared is None:
+            expected, confidence = self.opinion(indicators)
+        else:
+            row, count = indicators.row, len(indicators.rsi)
+            expected = self._prepared[0][row, :count]
+            confidence = self._prepared[1][row, :count]
         stale = history.stale[-1]
-        if stale.max() > self._config.stale_bars:
-            expected = np.where(stale > self._config.stale_bars, np.nan, expected)
+        if np.maximum.reduce(stale) > self._config.stale_bars:
+            silent = stale > self._config.stale_bars
+            expected = np.where(silent, np.nan, expected)
+            confidence = np.where(silent, 0.0, confidence)
         external = None if self._external is None else self._external.at(history)
-        return AnalystThought(context, expected, confidence, external)
+        return AnalystThought(context, Views(self.name, expected, confidence), external)
 
     async def act(self, thought: AnalystThought) -> ViewsAction:
-        own = rounded_views(self.name, thought.expected_return_frac, thought.confidence_frac)
+        own = thought.own
         horizon = self._config.horizon_bars
         if thought.external is None:
             return ViewsAction(self.name, (own,), own, horizon)
@@ -105,10 +119,13 @@ class MarketAnalyst(BaseAgent[AnalystThought, ViewsAction]):
         return ViewsAction(self.name, voices, pool(voices, (1.0, self._external_weight)), horizon)
 
     def opinion(self, indicators: IndicatorRow) -> tuple[FloatArray, FloatArray]:
-        """(expected return over the horizon, confidence) by the module's formula, [N] each."""
+        """(expected return over the horizon, confidence) by the module's formula, rounded.
+
+        Shapes: those of the indicators.
+        """
         config, row = self._config, indicators
         atr = np.maximum(row.atr, _SMALLEST)
-        parts = np.empty((5, len(atr)))
+        parts = np.empty((5, *atr.shape))
         parts[0] = (row.ema - row.sma) / (config.trend_full_atr * atr)
         parts[1] = row.macd_histogram / (config.macd_full_atr * atr)
         parts[2] = row.rsi * 0.02 - 1.0
@@ -116,23 +133,27 @@ class MarketAnalyst(BaseAgent[AnalystThought, ViewsAction]):
         parts[4] = row.momentum / np.maximum(row.volatility * self._momentum_root, _SMALLEST)
         np.maximum(parts, -1.0, out=parts)
         np.minimum(parts, 1.0, out=parts)
-        parts *= self._weights
-        score = parts.sum(axis=0)
-        said = np.maximum(np.abs(parts).sum(axis=0), _SMALLEST)
+        score, said = parts[0] * self._weights[0], np.abs(parts[0]) * self._weights[0]
+        for part, weight in zip(parts[1:], self._weights[1:], strict=True):
+            score += part * weight
+            said += np.abs(part) * weight
         trending = np.minimum(row.adx / config.adx_full, 1.0)
-        return self._return_scale * row.volatility * score, np.abs(score) / said * trending
+        return rounded(
+            self._return_scale * row.volatility * score,
+            np.abs(score) / np.maximum(said, _SMALLEST) * trending,
+        )
 
 
-def rounded_views(
-    agent: str, expected_return_frac: FloatArray, confidence_frac: FloatArray
-) -> Views:
+def rounded(
+    expected_return_frac: FloatArray, confidence_frac: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Views at the border of a stage: 6 digits of return, 4 of confidence, 0 confidence in abstaining."""
     expected = np.round(expected_return_frac, EXPECTED_RETURN_DIGITS) + 0.0
     silent = np.isnan(expected) | np.isnan(confidence_frac)
     if silent.any():
         expected = np.where(silent, np.nan, expected)
         confidence_frac = np.where(silent, 0.0, confidence_frac)
-    return Views(agent, expected, np.round(confidence_frac, CONFIDENCE_DIGITS) + 0.0)
+    return expected, np.round(confidence_frac, CONFIDENCE_DIGITS) + 0.0
 
 
 def pool(voices: Sequence[Views], weights: Sequence[float]) -> Views:
@@ -154,4 +175,6 @@ def pool(voices: Sequence[Views], weights: Sequence[float]) -> Views:
         confidences += share * voice.confidence_frac
     heard = total > 0.0
     divisor = np.where(heard, total, 1.0)
-    return rounded_views("pool", np.where(heard, returns / divisor, np.nan), confidences / divisor)
+    return Views(
+        "pool", *rounded(np.where(heard, returns / divisor, np.nan), confidences / divisor)
+    )

@@ -11,7 +11,8 @@ The order of limits, each of which sees what the one before left:
 4. `turnover_limit`: what *adds* to positions is scaled so that the whole step's one-way turnover fits.
    Reductions are counted first and never held back. It stands before the limits on the portfolio, so
    that what those force to be sold is sold, turnover or not.
-5. `correlation_limit`: a larger position whose returns follow the rest of the portfolio too closely.
+5. `correlation_limit`: nothing is added to a larger position whose returns follow the rest of the portfolio
+   too closely. What is held already stays: a correlation is a noisy reason to sell.
 6. `sector_limit`: gross weight of one sector.
 7. `gross_limit`, or `drawdown_reducing` where the drawdown state has lowered it.
 8. `net_limit`: the longer side is scaled.
@@ -19,9 +20,11 @@ The order of limits, each of which sees what the one before left:
 
 Every limit only shrinks: no |weight| grows and no sign turns, whatever happens to the others. Its price:
 cutting a hedge can leave another figure higher than it would have been; the limits after it see that,
-those before it do not. A limit is not breached by less than 1e-6. A holding that merely drifted (wanted: NaN)
-is left until it is `tolerance_frac` past the limit, and is then cut back to it, so that a full book is not
-trimmed at every step.
+those before it do not. A limit is not breached by less than 1e-6.
+
+So that a full book is not trimmed at every step, `tolerance_frac` is allowed twice. A holding that merely
+drifted (wanted: NaN) is left until it is that far past the limit, and is then cut back to it. And where
+limits leave of a wanted addition a weight within that fraction of the one held, the symbol is held.
 
 Drawdown states, on marked equity: `active` -> `reducing` at `reduce_drawdown_frac` (gross weight at most
 `reducing_gross_frac`) -> `halted` at `halt_drawdown_frac` (flat). The way back: after `halt_bars` steps a
@@ -59,6 +62,8 @@ BoolArray = npt.NDArray[np.bool_]
 ROUNDING = 1e-6
 """Weights that differ by no more than this are the same weight."""
 _GRID = 1e8
+_SUM, _MAX, _MIN, _ANY = np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.logical_or.reduce
+# The methods of the same names cost a microsecond more each, which a small universe would notice.
 """Changed weights are rounded to 8 digits."""
 
 DrawdownMode = Literal["active", "reducing", "halted"]
@@ -81,7 +86,7 @@ def next_drawdown(state: DrawdownState, equity_usd: float, config: RiskConfig) -
             return DrawdownState("halted", peak, bars + 1)
         return DrawdownState("reducing", equity_usd, 1)
     peak = max(peak, equity_usd)
-    drawdown_frac = 1.0 - equity_usd / peak if peak > 0.0 else 0.0
+    drawdown_frac = (peak - equity_usd) / peak if peak > 0.0 else 0.0
     if config.halt_drawdown_frac is not None and drawdown_frac >= config.halt_drawdown_frac:
         return DrawdownState("halted", peak, 1)
     if mode == "active":
@@ -188,7 +193,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         self, wanted_frac: float, history: History, state: State
     ) -> tuple[float, tuple[Verdict, ...]]:
         """`review` of a universe of one symbol, in scalars."""
-        return self._one(wanted_frac, history, float(state.weight_array[0]), state.equity_usd)
+        return self._one(wanted_frac, history, state.weight(0), state.equity_usd)
 
     def review_many(
         self, wanted_frac: FloatArray, history: History, held_frac: FloatArray, equity_usd: float
@@ -210,7 +215,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
                 bound.append((code, fresh != target))
             return fresh
 
-        if not self._allow_short and target.min() < 0.0:
+        if not self._allow_short and _MIN(target) < 0.0:
             target = note("short_not_allowed", np.maximum(target, 0.0))
         barred: BoolArray | None = history.barred
         if barred is not None:
@@ -223,7 +228,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
             if config.max_turnover_frac is not None:
                 target = note("turnover_limit", self._turnover(target, held_frac))
             if config.max_correlation is not None and len(target) > 1:
-                target = note("correlation_limit", self._correlation(target, hold, history))
+                target = note("correlation_limit", self._correlation(target, held_frac, history))
             if self._watches_sectors:
                 target = note("sector_limit", self._sector(target, hold, history))
             code, limit = self._gross_limit(mode)
@@ -237,35 +242,37 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
                 target = fresh
         if not bound:
             return wanted_frac, ()
-        return _conclude(wanted_frac, start, target, bound, history.symbols)
+        return self._conclude(
+            wanted_frac, held_frac, start, target, bound=bound, symbols=history.symbols
+        )
 
     def _position(self, target: FloatArray, hold: BoolArray) -> FloatArray:
         limit = self._config.max_position_frac
         assert limit is not None
         size = np.abs(target)
-        if not size.max() > limit + ROUNDING:
+        if not _MAX(size) > limit + ROUNDING:
             return target
         over = size > np.where(hold, limit * self._slack, limit) + ROUNDING
-        return np.where(over, np.copysign(limit, target), target) if over.any() else target
+        return np.where(over, np.copysign(limit, target), target) if _ANY(over) else target
 
     def _turnover(self, target: FloatArray, held: FloatArray) -> FloatArray:
         """Scale what adds to positions; a change of sign is a reduction to 0 and an addition."""
         assert self._config.max_turnover_frac is not None
         limit = 2.0 * self._config.max_turnover_frac  # one-way: bought and sold count half each
-        traded = float(np.abs(target - held).sum())
+        traded = float(_SUM(np.abs(target - held)))
         if not traded > limit + ROUNDING:
             return target
         base = np.where(target * held > 0.0, np.abs(held), 0.0)
         added = np.maximum(np.abs(target) - base, 0.0)
-        total_added = float(added.sum())
+        total_added = float(_SUM(added))
         if not total_added > 0.0:
             return target
         scale = max(limit - (traded - total_added), 0.0) / total_added
         return np.where(added > 0.0, np.copysign(base + scale * added, target), target)
 
-    def _correlation(self, target: FloatArray, hold: BoolArray, history: History) -> FloatArray:
-        """Cut positions above `correlated_position_frac` whose own returns (with the position's sign)
-        correlate with those of the rest of the portfolio by more than `max_correlation`.
+    def _correlation(self, target: FloatArray, held: FloatArray, history: History) -> FloatArray:
+        """Cut additions above `correlated_position_frac` to symbols whose own returns (with the position's
+        sign) correlate with those of the rest of the portfolio by more than `max_correlation`.
 
         Moments are taken about zero, as usual for daily returns; all symbols are judged at once, each
         against the portfolio as wanted, so the result does not depend on their order.
@@ -273,33 +280,31 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         config = self._config
         small, limit = config.correlated_position_frac, config.max_correlation
         assert limit is not None
-        large = np.abs(target) > np.where(hold, small * self._slack, small) + ROUNDING
-        columns = np.flatnonzero(large)
+        kept = np.maximum(np.where(target * held > 0.0, np.abs(held), 0.0), small)
+        columns = (np.abs(target) > kept + ROUNDING).nonzero()[0]
         if len(columns) == 0:
             return target
         returns = self._returns.follow(history)
         if len(returns) < config.min_lookback_bars:
             return target
         portfolio = returns @ target
-        own = returns[:, columns]
+        own = returns if len(columns) == len(target) else returns[:, columns]
         weight = target[columns]
-        variance = np.square(own).sum(axis=0)
-        covariance = (own * portfolio[:, None]).sum(axis=0)
+        variance = np.einsum("rc,rc->c", own, own)
+        covariance = portfolio @ own
         rest_covariance = (covariance - weight * variance) * np.sign(weight)
         rest_variance = (
-            float((portfolio * portfolio).sum())
-            - 2.0 * weight * covariance
-            + weight * weight * variance
+            float(portfolio @ portfolio) - 2.0 * weight * covariance + weight * weight * variance
         )
         over = (rest_covariance > 0.0) & (
             rest_covariance * rest_covariance
             > limit * limit * variance * np.maximum(rest_variance, 1e-18)
         )
-        if not over.any():
+        if not _ANY(over):
             return target
         fresh = target.copy()
         cut = columns[over]
-        fresh[cut] = np.copysign(small, target[cut])
+        fresh[cut] = np.copysign(kept[cut], target[cut])
         return fresh
 
     def _sector(self, target: FloatArray, hold: BoolArray, history: History) -> FloatArray:
@@ -308,7 +313,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         codes = self._codes(history)
         gross = np.bincount(codes, weights=np.abs(target), minlength=len(self._sector_names) + 1)
         gross[0] = 0.0  # symbols without a sector
-        if not gross.max() > limit + ROUNDING:
+        if not _MAX(gross) > limit + ROUNDING:
             return target
         scale = np.where(gross > limit + ROUNDING, limit / np.maximum(gross, limit), 1.0)[codes]
         drifted = hold & (gross <= limit * self._slack + ROUNDING)[codes]
@@ -334,7 +339,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         return "gross_limit", limit
 
     def _gross(self, target: FloatArray, hold: BoolArray, limit: float) -> FloatArray:
-        gross = float(np.abs(target).sum())
+        gross = float(_SUM(np.abs(target)))
         if not gross > limit + ROUNDING:
             return target
         return self._shrink(target, hold, limit / gross, gross > limit * self._slack + ROUNDING)
@@ -342,12 +347,12 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
     def _net(self, target: FloatArray, hold: BoolArray) -> FloatArray:
         limit = self._config.max_net_frac
         assert limit is not None
-        net = float(target.sum())
+        net = float(_SUM(target))
         if not abs(net) > limit + ROUNDING:
             return target
         side = target > 0.0 if net > 0.0 else target < 0.0
-        longer = float(np.abs(np.where(side, target, 0.0)).sum())
-        shorter = float(np.abs(np.where(side, 0.0, target)).sum())
+        longer = float(_SUM(np.abs(np.where(side, target, 0.0))))
+        shorter = float(_SUM(np.abs(np.where(side, 0.0, target))))
         beyond = abs(net) > limit * self._slack + ROUNDING
         shrunk = self._shrink(target, hold, (limit + shorter) / longer, beyond)
         return np.where(side, shrunk, target)
@@ -391,6 +396,41 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
     def _shrink(target: FloatArray, hold: BoolArray, scale: float, beyond: bool) -> FloatArray:
         """Scale everything, or, within the tolerance, only what is not merely held."""
         return target * scale if beyond else target * np.where(hold, 1.0, scale)
+
+    def _conclude(
+        self,
+        wanted: FloatArray,
+        held: FloatArray,
+        start: FloatArray,
+        target: FloatArray,
+        *,
+        bound: list[tuple[str, BoolArray]],
+        symbols: tuple[str, ...],
+    ) -> tuple[FloatArray, tuple[Verdict, ...]]:
+        """Round what changed to 8 digits, never upwards past what was wanted, and write the verdicts."""
+        columns = (target != start).nonzero()[0]
+        if len(columns) == 0:
+            return wanted, ()
+        before, now = start[columns], held[columns]
+        after = np.rint(target[columns] * _GRID) / _GRID + 0.0
+        after = np.where(np.abs(after) > np.abs(before), before, after)
+        size, now_size = np.abs(after), np.abs(now)
+        same = ~np.isnan(wanted[columns]) & (before * now > 0.0) & (np.abs(before) > now_size)
+        same &= (size <= now_size * self._slack) & (now_size <= size * self._slack)
+        accepted = wanted.copy()
+        accepted[columns] = np.where(same, np.nan, after)
+        allowed = np.where(same, np.rint(now * _GRID) / _GRID + 0.0, after).tolist()
+        was = (np.rint(before * _GRID) / _GRID + 0.0).tolist()
+        masks = [(code, mask[columns].tolist()) for code, mask in bound]
+        return accepted, tuple(
+            Verdict(
+                symbols[column],
+                was[place],
+                allowed[place],
+                tuple(code for code, mask in masks if mask[place]),
+            )
+            for place, column in enumerate(columns.tolist())
+        )
 
     # --- one symbol, in scalars: the same limits in the same order, the same arithmetic ---
 
@@ -454,10 +494,15 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         allowed = round(target * _GRID) / _GRID + 0.0
         if abs(allowed) > abs(start):
             allowed = start
+        accepted = allowed
+        size, now = abs(allowed), abs(held)
+        adding = not hold and start * held > 0.0 and abs(start) > now
+        if adding and size <= now * slack and now <= size * slack:
+            accepted, allowed = math.nan, round(held * _GRID) / _GRID + 0.0
         verdict = Verdict(
             history.symbols[0], round(start * _GRID) / _GRID + 0.0, allowed, tuple(reasons)
         )
-        return allowed, (verdict,)
+        return accepted, (verdict,)
 
     def _cap(self, target: float, hold: bool, limit: float, code: str, reasons: list[str]) -> float:
         size = abs(target)
@@ -465,34 +510,3 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
             return target
         reasons.append(code)
         return target * (limit / size)
-
-
-def _conclude(
-    wanted: FloatArray,
-    start: FloatArray,
-    target: FloatArray,
-    bound: list[tuple[str, BoolArray]],
-    symbols: tuple[str, ...],
-) -> tuple[FloatArray, tuple[Verdict, ...]]:
-    """Round what changed to 8 digits, never upwards past what was wanted, and write the verdicts."""
-    columns = np.flatnonzero(target != start)
-    if len(columns) == 0:
-        return wanted, ()
-    before = start[columns]
-    after = np.rint(target[columns] * _GRID) / _GRID + 0.0
-    after = np.where(np.abs(after) > np.abs(before), before, after)
-    accepted = wanted.copy()
-    accepted[columns] = after
-    masks = [(code, mask[columns].tolist()) for code, mask in bound]
-    was = (np.rint(before * _GRID) / _GRID + 0.0).tolist()
-    return accepted, tuple(
-        Verdict(
-            symbols[column],
-            was[place],
-            allowed,
-            tuple(code for code, mask in masks if mask[place]),
-        )
-        for place, (column, allowed) in enumerate(
-            zip(columns.tolist(), after.tolist(), strict=True)
-        )
-    )

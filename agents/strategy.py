@@ -65,19 +65,21 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
     name = "strategy"
     task = "Turn signals and views into target weights."
 
-    def __init__(self, config: StrategyConfig, allow_short: bool) -> None:
+    def __init__(
+        self, config: StrategyConfig, allow_short: bool, bars_per_year: float = 252.0
+    ) -> None:
+        """`bars_per_year` counts where the settings leave it open (null)."""
         self._config = config
         self._allow_short = allow_short
-        self._weights: FloatArray = np.array(
-            [
-                config.time_series_weight,
-                config.cross_section_weight,
-                config.reversion_weight,
-                config.breakout_weight,
-            ]
-        )[:, None]
-        self._enough = config.min_signal_frac * float(self._weights.sum()) - _SMALLEST
-        self._year_root = math.sqrt(config.bars_per_year)
+        self._weights = (
+            config.time_series_weight,
+            config.cross_section_weight,
+            config.reversion_weight,
+            config.breakout_weight,
+        )
+        self._enough = config.min_signal_frac * sum(self._weights) - _SMALLEST
+        self._prepared: tuple[FloatArray, FloatArray] | None = None
+        self._year_root = math.sqrt(config.bars_per_year or bars_per_year)
         self._returns = ReturnsWindow(config.portfolio_volatility_bars)
 
     @property
@@ -85,10 +87,22 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         """How sure a contrary view must be for the coordinator to stop a purchase."""
         return self._config.conflict_confidence_frac
 
+    def prepare(self, whole: IndicatorRow) -> None:
+        """Mix the signals of all rows at once, from fields [T, N]; `think` then reads its row.
+
+        The mix works value by value, so the bits are the same as bar by bar.
+        """
+        self._prepared = self.mix(whole)
+
     async def think(self, context: AgentContext) -> StrategyThought:
         observation = context.observation
         history, row = observation.history, observation.indicators
-        signal, weight = self.mix(row)
+        if self._prepared is None:
+            signal, weight = self.mix(row)
+        else:
+            count = len(row.rsi)
+            signal = self._prepared[0][row.row, :count]
+            weight = self._prepared[1][row.row, :count]
         views = observation.views
         if views is not None:
             share = views.confidence_frac * self._config.views_weight
@@ -104,7 +118,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
             signal = (signal * weight + share * np.where(speaks, view, 0.0)) / total
         eligible = (weight >= self._enough) & ~np.isnan(row.volatility)
         stale = history.stale[-1]
-        if stale.max() > self._config.stale_bars:
+        if np.maximum.reduce(stale) > self._config.stale_bars:
             eligible &= stale <= self._config.stale_bars
         barred = history.barred
         if barred is not None:
@@ -119,20 +133,20 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         )
 
     def mix(self, row: IndicatorRow) -> tuple[FloatArray, FloatArray]:
-        """(mean of the signals present, the sum of their weights), [N] each."""
-        signals = np.empty((4, len(row.breakout)))
+        """(mean of the signals present, the sum of their weights), in the shapes of the indicators."""
+        signals = np.empty((4, *row.breakout.shape))
         np.sign(row.trend_return, out=signals[0])
         signals[1] = 2.0 * row.momentum_rank - 1.0
         signals[2] = row.bollinger_z / -self._config.reversion_full_deviations
         signals[3] = row.breakout
         np.maximum(signals, -1.0, out=signals)
         np.minimum(signals, 1.0, out=signals)
-        silent = np.isnan(signals)
-        weights = np.where(silent, 0.0, self._weights)
-        signals[silent] = 0.0
-        weight = weights.sum(axis=0)
-        signals *= weights
-        return signals.sum(axis=0) / np.maximum(weight, _SMALLEST), weight
+        total, weight = np.zeros(row.breakout.shape), np.zeros(row.breakout.shape)
+        for signal, share in zip(signals, self._weights, strict=True):
+            speaks = ~np.isnan(signal)
+            total += np.where(speaks, signal * share, 0.0)
+            weight += np.where(speaks, share, 0.0)
+        return total / np.maximum(weight, _SMALLEST), weight
 
     def sized(self, thought: StrategyThought, observation: Observation) -> FloatArray:
         """Wanted weights [N] at the volatility target, 0 where a symbol is not eligible."""
@@ -140,7 +154,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         signal = np.where(thought.eligible, thought.signal, 0.0)
         if not self._allow_short:
             signal = np.maximum(signal, 0.0)
-        strength = float(np.abs(signal).sum())
+        strength = float(np.add.reduce(np.abs(signal)))
         if not strength > 0.0:
             return signal
         raw = np.where(
@@ -154,28 +168,44 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         returns = self._returns.follow(observation.history)
         portfolio = returns @ raw
         volatility = self._year_root * math.sqrt(
-            float((portfolio * portfolio).sum()) / max(len(returns), 1)
+            float(portfolio @ portfolio) / max(len(returns), 1)
         )
         # A hedged book is never taken to be calmer than a cash-like holding of its gross weight.
-        volatility = max(volatility, config.volatility_floor_frac * float(size.sum()))
+        volatility = max(volatility, config.volatility_floor_frac * float(np.add.reduce(size)))
         scale = config.volatility_target_frac * conviction / volatility
         weights = raw * scale
-        if float(size.max()) * scale > config.max_weight_frac:
+        if float(np.maximum.reduce(size)) * scale > config.max_weight_frac:
             weights = np.minimum(
                 np.maximum(weights, -config.max_weight_frac), config.max_weight_frac
             )
-        gross = float(np.abs(weights).sum())
+        gross = float(np.add.reduce(np.abs(weights)))
         if gross > config.max_gross_frac:
             weights = weights * (config.max_gross_frac / gross)
         return np.trunc(weights * _GRID) / _GRID
 
     def banded(self, wanted: FloatArray, eligible: BoolArray, held: FloatArray) -> FloatArray:
-        """Wanted weights with NaN (hold) inside the no-trade band and where nothing can be said."""
+        """Wanted weights with NaN (hold) inside the no-trade band and where nothing can be said.
+
+        What is held inside the band counts against `max_gross_frac`: if all would come to more, what adds to
+        positions is scaled down, and held where that leaves it inside the band.
+        """
         config = self._config
+        band = config.no_trade_band_frac
         share = config.max_gross_frac / max(int(np.count_nonzero(eligible)), 1)
-        size = np.maximum(np.maximum(np.abs(wanted), np.abs(held)), share)
-        trading = np.abs(wanted - held) > config.no_trade_band_frac * size
+        now, size = np.abs(held), np.abs(wanted)
+        trading = np.abs(wanted - held) > band * np.maximum(np.maximum(size, now), share)
         trading |= wanted == 0.0
         trading &= eligible
+        excess = float(np.add.reduce(np.where(trading, size, now))) - config.max_gross_frac
+        if excess > _SMALLEST:
+            base = np.where(wanted * held > 0.0, now, 0.0)
+            added = np.where(trading, np.maximum(size - base, 0.0), 0.0)
+            total = float(np.add.reduce(added))
+            if total > 0.0:
+                left = base + added * max(1.0 - excess / total, 0.0)
+                left = np.trunc(left * _GRID) / _GRID
+                wanted = np.where(added > 0.0, np.copysign(left, wanted), wanted)
+                worth = left - base > band * np.maximum(left, share)
+                trading &= (added == 0.0) | (base < now) | worth
         result: FloatArray = np.where(trading, wanted, np.nan)
         return result

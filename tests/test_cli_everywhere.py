@@ -56,7 +56,6 @@ def test_every_command_has_help_with_the_global_options(athena: Athena, command:
         (["runs", "show", "last", "--forecasts"], "--forecasts"),
         (["why", "last", "--order", "1"], "why"),
         (["ablate"], "ablate"),
-        (["memory", "add", "text"], "memory"),
         (["train", "stage1"], "train"),
         (["data", "scrape", "news"], "data scrape"),
     ],

@@ -19,15 +19,11 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 INT = npt.NDArray[np.int64]
 
@@ -36,7 +32,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 DAILY_GAP = 20 * HOUR
-"""Stamps at least this far apart are no intraday neighbours."""
+"""Two first stamps at least this far apart may be daily ones."""
+LONGEST = 12 * HOUR
+"""The longest intraday interval; what lies further apart has a night between."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +71,8 @@ def _sessions(calendar: str, first_day: int, last_day: int) -> Sessions:
     import exchange_calendars as exchanges
     import pandas as pd
 
-    start, end = (pd.Timestamp(day * DAY) for day in (first_day, last_day))
+    # A week more on both sides: a range of one day, or without a session, cannot be built.
+    start, end = pd.Timestamp((first_day - 7) * DAY), pd.Timestamp((last_day + 7) * DAY)
     try:
         built = exchanges.get_calendar(calendar, start=start, end=end)
     except exchanges.errors.InvalidCalendarName as error:
@@ -83,26 +82,28 @@ def _sessions(calendar: str, first_day: int, last_day: int) -> Sessions:
             f"Nearest names: {', '.join(near or ['XNYS', '24/7'])}.",
         ) from error
     except (exchanges.errors.NoSessionsError, ValueError):
-        return _sessions_within_bounds(calendar, start, end)
+        return _within_bounds(calendar, first_day, last_day)
+    days = built.sessions.to_numpy().astype("datetime64[D]").astype(np.int64)
+    here = (days >= first_day) & (days <= last_day)
     return Sessions(
         calendar,
         str(built.tz),
-        built.sessions.to_numpy().astype("datetime64[D]").astype(np.int64),
-        built.opens_nanos.astype(np.int64),
-        built.closes_nanos.astype(np.int64),
+        days[here],
+        built.opens_nanos.astype(np.int64)[here],
+        built.closes_nanos.astype(np.int64)[here],
     )
 
 
-def _sessions_within_bounds(calendar: str, start: pd.Timestamp, end: pd.Timestamp) -> Sessions:
-    """A range without sessions, or one that begins before the calendar's records do."""
+def _within_bounds(calendar: str, first_day: int, last_day: int) -> Sessions:
+    """The part of a range that the calendar has records of."""
     import exchange_calendars as exchanges
 
     usual = exchanges.get_calendar(calendar)
     low, high = usual.bound_min(), usual.bound_max()
-    inner_start = start if low is None else max(start, low)
-    inner_end = end if high is None else min(end, high)
-    if inner_start <= inner_end and (inner_start, inner_end) != (start, end):
-        return _sessions(calendar, inner_start.value // DAY, inner_end.value // DAY)
+    first = first_day if low is None else max(first_day, low.value // DAY + 7)
+    last = last_day if high is None else min(last_day, high.value // DAY - 7)
+    if first <= last and (first, last) != (first_day, last_day):
+        return _sessions(calendar, first, last)
     empty = np.zeros(0, dtype=np.int64)
     return Sessions(calendar, str(usual.tz), empty, empty, empty)
 
@@ -123,7 +124,7 @@ def interval_of(wall: INT) -> int | None:
     if wall[1] - wall[0] >= DAILY_GAP and min(hours, DAY - hours) <= HOUR:
         return DAY
     gaps = np.diff(wall)
-    near = gaps[gaps < DAILY_GAP]
+    near = gaps[gaps <= LONGEST]
     return int(near[0]) if len(near) else None
 
 
@@ -149,13 +150,19 @@ def bar_days(wall: INT, utc: INT, zoned: npt.NDArray[np.bool_], calendar: str) -
     days = wall // DAY
     moved = zoned & (wall % DAY != 0)
     if moved.any():
-        import pandas as pd
-
-        zone = sessions_between(calendar, int(days.min()), int(days.max())).zone
-        local = pd.DatetimeIndex(utc[moved], tz="UTC").tz_convert(zone).tz_localize(None)
         days = days.copy()
-        days[moved] = local.as_unit("ns").asi8 // DAY
+        days[moved] = exchange_days(utc[moved], calendar)
     return days
+
+
+def exchange_days(utc: INT, calendar: str) -> INT:
+    """The date that the exchange's own clock shows at each instant, in days since 1970 [K]."""
+    import pandas as pd
+
+    day = int(utc.min()) // DAY
+    zone = sessions_between(calendar, day, day).zone
+    local = pd.DatetimeIndex(utc.view("datetime64[ns]"), tz="UTC").tz_convert(zone)
+    return local.tz_localize(None).as_unit("ns").asi8 // DAY
 
 
 def known_at_close(days: INT, calendar: str) -> tuple[INT, npt.NDArray[np.bool_]]:
