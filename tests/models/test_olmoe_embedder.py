@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from core.errors import ModelError
-from models.olmoe_embedder import OLMoEEmbedder
 from models.olmoe import OLMoEModel
+from models.olmoe_embedder import OLMoEEmbedder
 from tests.models.conftest import TEXTS
 from tests.models.test_olmoe import train_a_little
 

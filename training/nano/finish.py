@@ -1,16 +1,15 @@
 """The last part of a build: the question the forecaster asks, as it is asked.
 
 Owns a short second training after `pretrain`: one masked state a row, after one end-of-text, its answer
-weighing as much as all the other words together; some prose keeps the language. The balance of the experts is
-taken layer by layer here. (`pretrain` uses transformers' balance loss, which adds the layers up: an expert that
-is idle in one layer and busy in another looks balanced to it.)
+weighing as much as all the other words together; some prose keeps the language. The balance of the experts
+is taken layer by layer here. (`pretrain` uses transformers' balance loss, which adds the layers up: an expert
+that is idle in one layer and busy in another looks balanced to it.)
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from models.render import BUCKETS, question, render
 from models.state import HORIZON_BARS, WARM_UP_BARS, StateNumbers, buckets, utc
 from training.data.split import Series
-from training.nano.preset import Preset
+from training.nano.preset import Finish, Preset
 from training.nano.pretrain import rate_frac
 from training.nano.simulate import simulate
 
@@ -31,25 +30,6 @@ TokenArray = npt.NDArray[np.int64]
 LOG = logging.getLogger(__name__)
 SEED_OFFSET = 500_000
 """Simulated paths of their own, apart from those of pre-training and of evaluation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Units: tokens; `answer_weight` multiplies the loss of the answers, one token in about eighty."""
-
-    paths: int = 620
-    bars: int = 420
-    stride_bars: int = 7
-    row_tokens: int = 96
-    batch_rows: int = 48
-    prose_frac: float = 0.15
-    learning_rate: float = 1.5e-3
-    warmup_frac: float = 0.05
-    answer_weight: float = 80.0
-    router_loss_weight: float = 0.05
-
-
-FINISH = Finish()
 
 
 def asked_states(series: Sequence[Series], finish: Finish, *, seed: int) -> Iterator[str]:
@@ -106,7 +86,7 @@ def finish_training(
     colon: int,
     *,
     seed: int,
-    finish: Finish = FINISH,
+    finish: Finish,
     advance: Callable[[int, int | None, str], None] | None = None,
 ) -> OlmoeForCausalLM:
     """One pass over the rows; what pads a row has no loss."""
