@@ -18,7 +18,7 @@ from core.errors import UsageError
 from core.files import write_atomic
 from models.device import import_torch
 from training.data.split import TRAINING_CUTOFF
-from training.nano.preset import PRESETS, Preset
+from training.nano.preset import PRESETS, Finish, Preset
 from training.nano.tokenizer import END_OF_TEXT, PADDING, id_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def build_preset(
         tokenizer = prepared.tokenizer
         config = olmoe_config(preset, id_of(tokenizer, END_OF_TEXT), id_of(tokenizer, PADDING))
         backbone = pretrain(preset, prepared.rows, config, seed=seed, folder=work, advance=advance)
-        backbone = _finished(preset, backbone, prepared, seed=seed, advance=advance)
+        if preset.finish is not None:
+            backbone = _finished(
+                preset, preset.finish, backbone, prepared, seed=seed, advance=advance
+            )
     finally:
         torch.set_num_threads(before)
     manifest = export(preset, prepared, backbone, folder, work)
@@ -98,11 +101,12 @@ def build_preset(
 
 def _finished(
     preset: Preset,
+    finish: Finish,
     backbone: OlmoeForCausalLM,
     prepared: Prepared,
     *,
     seed: int,
-    advance: Callable[[int, int | None, str], None] | None,
+    advance: Callable[[int, int | None, str], None] | None = None,
 ) -> OlmoeForCausalLM:
     """The last part: the forecaster's question, on states and paths of its own."""
     from trading.sources.load import load_panel
@@ -111,7 +115,7 @@ def _finished(
     from training.nano.finish import asked_states, finish_rows, finish_training
     from training.nano.prepare import encode_all
 
-    finish, tokenizer = preset.finish, prepared.tokenizer
+    tokenizer = prepared.tokenizer
     asked = encode_all(
         tokenizer, list(asked_states(part_series(load_panel(), TRAIN), finish, seed=seed))
     )
