@@ -464,7 +464,11 @@ def model_download(common: Common, /, model_id: str, out: Path | None) -> None:
 
 @model_group.command("build")
 @click.option(
-    "--preset", type=click.Choice(["nano"]), default="nano", show_default=True, help="Which one."
+    "--preset",
+    type=click.Choice(["nano", "nano-finish"]),
+    default="nano",
+    show_default=True,
+    help="Which one.",
 )
 @click.option("--out", type=FILE, metavar="DIR", help="Where to. [default: under checkpoint_dir]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]")
