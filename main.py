@@ -6,6 +6,7 @@ Every command imports what it calls when it runs, so that `athena --help` answer
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -345,9 +346,9 @@ def config_schema() -> None:
 # --- data
 
 
-@cli.group("data", not_built=("scrape",), context_settings=HELP_NAMES)
+@cli.group("data", context_settings=HELP_NAMES)
 def data_group() -> None:
-    """Market data: check, import, list, fetch."""
+    """Market data: check, import, list, fetch, scrape."""
 
 
 @data_group.command("check")
@@ -408,6 +409,77 @@ def data_fetch(common: Common, /, symbols: tuple[str, ...], name: str | None, **
     dates = {key: moment and moment.date() for key, moment in days.items()}
     dataset = fetch(symbols, config.data_dir, name=name, config=config.data, **dates)
     show(common, dataset.to_dict(), _render_dataset)
+
+
+@data_group.command("scrape")
+@click.argument("kind", type=click.Choice(["news", "filings", "market", "social"]))
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.option("--out", type=FILE, metavar="FILE", help="The Parquet file. [default: in data_dir]")
+@click.option("--start", type=DATE, metavar="DATE", help="First day (filings, market).")
+@click.option("--end", type=DATE, metavar="DATE", help="Last day, inclusive (filings, market).")
+@click.option(
+    "--feed",
+    "feeds",
+    multiple=True,
+    metavar="URL",
+    help="news: an RSS or Atom feed; {symbol} in it stands for each symbol; repeatable.",
+)
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    metavar="FORM",
+    default=("10-K", "10-Q", "8-K"),
+    show_default=True,
+    help="filings: which forms; repeatable.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="filings, social: at most so many a symbol.",
+)
+@click.option(
+    "--macro",
+    multiple=True,
+    metavar="SERIES",
+    help="market: a FRED series with its vintages; repeatable; wants FRED_API_KEY.",
+)
+@click.option(
+    "--offline-table",
+    is_flag=True,
+    help="market: made-up macro figures, labelled as such, the same in every process.",
+)
+@click.option("--server", metavar="URL", help="social: another Mastodon server.")
+@click.option(
+    "--cache-seconds",
+    type=click.FloatRange(min=0.0),
+    default=900.0,
+    show_default=True,
+    help="How long an answer is taken from disk; 0 always asks.",
+)
+@click.pass_obj
+def data_scrape(common: Common, /, **options: Any) -> None:
+    """Public text and figures with the time each became public (extra `scrape`).
+
+    Writes a Parquet table that --news and `train stage1 --data` read."""
+    config = common.config()
+    from training.data.scrapers.run import ScrapeOptions, scrape
+
+    for edge in ("start", "end"):
+        options[edge] = options[edge] and options[edge].date()
+    report = scrape(ScrapeOptions(fred_key=os.environ.get("FRED_API_KEY"), **options), config)
+    show(common, report.to_dict(), _render_scrape)
+
+
+def _render_scrape(report: dict[str, Any], console: Console) -> None:
+    console.print(f"{report['items']} items in {report['path']}", soft_wrap=True)
+    if report["items"]:
+        console.print(f"public from {report['start']} to {report['end']}")
+    for name, count in report["licences"].items():
+        console.print(f"{count} under: {name}", soft_wrap=True)
+    for reason, count in report["reasons"].items():
+        console.print(f"left out {count}: {reason}")
 
 
 def _render_dataset(dataset: dict[str, Any], console: Console) -> None:

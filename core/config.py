@@ -78,12 +78,16 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...)."""
+    """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...).
+
+    `contact` is an e-mail address that scrapers tell the servers they read; the SEC insists on one.
+    """
 
     calendar: str = "XNYS"
     bar_label: Literal["open", "close"] = "open"
     mock_symbols: Annotated[int, Field(ge=1, le=5_000)] = 5
     mock_bars: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000
+    contact: str | None = None
 
 
 class TradingConfig(Section):

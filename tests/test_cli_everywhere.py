@@ -59,7 +59,6 @@ def test_every_command_has_help_with_the_global_options(athena: Athena, command:
         (["memory", "add", "text"], "memory"),
         (["model", "info"], "model"),
         (["train", "stage1"], "train"),
-        (["data", "scrape", "news"], "data scrape"),
     ],
 )
 def test_what_comes_later_is_refused_by_name(athena: Athena, words: list[str], name: str) -> None:

@@ -1,0 +1,1 @@
+"""What learns: the small default model, and later stages."""

@@ -1,0 +1,1 @@
+"""What training reads: the split of real data, and texts made from it."""
