@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -32,9 +33,6 @@ from core.files import write_atomic
 
 NOT_BUILT: Mapping[str, str] = {
     "model.enabled": "the language model",
-    "olmoe.model_path": "the language model",
-    "olmoe.device": "the language model",
-    "olmoe.dtype": "the language model",
     "memory.store": "the memory",
     "memory.path": "the memory",
     "memory.neo4j_uri": "the memory",
@@ -275,11 +273,16 @@ class ModelConfig(Section):
 
 
 class OLMoEIntegrationConfig(Section):
-    """Which weights the language model loads, and where it computes."""
+    """Which weights the language model loads, and where it computes.
+
+    `model_path` is a folder or a hub id; null is the small model that Athena ships. `training_cutoff` is
+    needed for a model whose folder does not say up to when its texts reach.
+    """
 
     model_path: Path | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    training_cutoff: date | None = None
 
 
 class MemoryConfig(Section):

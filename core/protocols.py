@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float64]
+    Float32Array = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
     TimeArray = npt.NDArray[np.datetime64]
 
@@ -136,3 +137,32 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+
+class Embedder(Protocol):
+    """Text to vectors. `model_id` names the space: vectors of two models are never compared.
+
+    Shapes: `embed` returns [B, dimension], float32, unit rows (a row of zeros for text without content).
+    """
+
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> Float32Array: ...
+
+
+class Encoder(Protocol):
+    """The part of a language model that an embedder needs: texts to a [B, D] array or tensor."""
+
+    def encode_batch(self, texts: Sequence[str]) -> object: ...
+
+
+class Tokenizer(Protocol):
+    """Counts and cuts text in the tokens of a model."""
+
+    def count(self, text: str) -> int: ...
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """The beginning of `text` that has at most `tokens` tokens."""

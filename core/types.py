@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from core.errors import LookAhead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,3 +148,47 @@ class StepRecord(TypedDict):
     cash_usd: float
     equity_usd: float
     borrow_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewsLine:
+    """A line of news and when it became public (UTC)."""
+
+    time: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarketState:
+    """What was known about one symbol at a close, as the language model is told it.
+
+    `returns_frac` are the last one-bar simple returns, oldest first (at most five are told). None is "not
+    known". Volatilities are root mean squares of one-bar returns: `volatility_frac` over 20 bars; the
+    ratios are those over 5 and over 60 bars to it. `trend_ratio` is the 20-bar return / (volatility x
+    sqrt 20); `drawdown_frac` the loss from the highest close of 252 bars, positive; `rsi` 0 to 100 over 14
+    bars; `band_z` the close's distance from its 20-bar mean in deviations; `volume_ratio` the last volume
+    / its 20-bar mean.
+    Point in time: all from bars and news up to `as_of`. Raises: LookAhead for news after `as_of`.
+    """
+
+    symbol: str
+    as_of: datetime
+    returns_frac: tuple[float, ...]
+    volatility_frac: float | None = None
+    short_ratio: float | None = None
+    long_ratio: float | None = None
+    trend_ratio: float | None = None
+    drawdown_frac: float | None = None
+    rsi: float | None = None
+    band_z: float | None = None
+    volume_ratio: float | None = None
+    news: tuple[NewsLine, ...] = ()
+
+    def __post_init__(self) -> None:
+        for line in self.news:
+            if line.time > self.as_of:
+                raise LookAhead(
+                    f"news of {line.time.isoformat()} in the state of {self.symbol} at "
+                    f"{self.as_of.isoformat()}.",
+                    "Give only what was public by then.",
+                )

@@ -1,0 +1,63 @@
+"""Where the model computes: which device, and how much memory is free there."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from core.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+OLDEST_TORCH = 2
+
+
+def import_torch() -> ModuleType:
+    """torch, once it is known to be there and new enough. Raises: ModelError."""
+    cure = 'Install it: pip install "torch>=2.6,<2.14".'
+    try:
+        import torch
+    except ImportError as error:
+        raise ModelError(f"torch cannot be imported: {error}.", cure) from None
+    check_torch_version(str(torch.__version__))
+    return torch
+
+
+def check_torch_version(version: str) -> None:
+    """Raises: ModelError for a torch before 2."""
+    major = version.split(".")[0]
+    if not major.isdigit() or int(major) < OLDEST_TORCH:
+        raise ModelError(
+            f"torch is {version}; {OLDEST_TORCH}.0 is the oldest that works.",
+            'Install a newer one: pip install "torch>=2.6,<2.14".',
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the first GPU, else the CPU. Raises: ModelError when it is not there."""
+    torch = import_torch()
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    cure = "Set olmoe.device to auto, cpu or cuda:0."
+    try:
+        device: torch.device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"olmoe.device is {name!r}, which is no device.", cure) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"{name} is not there: {torch.cuda.device_count()} GPUs are.", cure)
+    if device.type not in {"cpu", "cuda", "mps"}:
+        raise ModelError(f"olmoe.device is {name!r}, which Athena does not use.", cure)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("mps is not there.", cure)
+    return device
+
+
+def free_bytes(name: str, machine_bytes: int | None) -> int | None:
+    """Free memory of a device; `machine_bytes` is the machine's own."""
+    device = pick_device(name)
+    if device.type != "cuda":
+        return machine_bytes
+    torch = import_torch()
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free

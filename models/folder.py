@@ -1,0 +1,275 @@
+"""A model's folder: what lies in it, whether it is whole, and what it needs.
+
+Owns the manifest (`athena-model.json`: name, training cut-off, SHA-256 of every file) and every check that
+can be made before a weight is read: transformers loads truncated, altered and foreign files without a word.
+Refuses to know torch; shapes are read from the safetensors headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from core.errors import ModelError
+from core.files import storage_errors, write_atomic
+
+MANIFEST = "athena-model.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
+HEAD = "action_head.safetensors"
+ARCHITECTURE = "OlmoeForCausalLM"
+NANO_FOLDER = Path(__file__).with_name("nano")
+"""The small model that Athena ships."""
+
+KNOWN_CUTOFFS: Mapping[str, date] = {
+    "allenai/OLMoE-1B-7B-0924": date(2024, 9, 1),
+    "allenai/OLMoE-1B-7B-0924-SFT": date(2024, 9, 1),
+    "allenai/OLMoE-1B-7B-0924-Instruct": date(2024, 9, 1),
+}
+"""Published models. No exact cut-off is given for their texts (arXiv 2409.02060); the month in which they
+came out is a bound that cannot be too early."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_REPAIR = "Install Athena again, or download the model again with `athena model download`."
+_EXPERT = re.compile(r"\.mlp\.experts\.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder that holds a whole OLMoE, checked.
+
+    Units: `bytes_on_disk` of the weights' files. `training_cutoff` is None only where nobody has said it.
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    training_cutoff: date | None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def weight_counts(self) -> tuple[int, int]:
+        """(all weights of the backbone, those that one token passes through), from the headers."""
+        total = experts = 0
+        for name, count in self._tensor_sizes().items():
+            total += count
+            experts += count if _EXPERT.search(name) else 0
+        share = self.config["num_experts_per_tok"] / self.config["num_experts"]
+        return total, total - experts + round(experts * share)
+
+    def backbone_hash(self) -> str:
+        """SHA-256 over the weights' files, from the manifest or else computed (10 s for 14 GB)."""
+        listed = self.about.get("files", {})
+        parts = [listed.get(path.name) or sha256(path) for path in self.weights]
+        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _tensor_sizes(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for path in self.weights:
+            for name, entry in read_header(path).items():
+                if name != "__metadata__":
+                    count = 1
+                    for extent in entry["shape"]:
+                        count *= extent
+                    sizes[name] = count
+        return sizes
+
+
+def open_folder(
+    path: Path, *, training_cutoff: date | None = None, name: str | None = None
+) -> ModelFolder:
+    """The checked folder; `training_cutoff` and `name` are used where its manifest has none.
+
+    Raises: ModelError for a missing folder, another architecture, pickled weights, and files that are
+    missing, truncated or not what the manifest says.
+    """
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model folder {path}.",
+            "Give a folder with config.json, *.safetensors and tokenizer.json as olmoe.model_path, or "
+            "leave it out for the small model that is shipped.",
+        )
+    config = _read_json(path / CONFIG)
+    _check_architecture(path, config)
+    weights = _weight_files(path)
+    manifest = path / MANIFEST
+    about: dict[str, Any] = _read_json(manifest) if manifest.exists() else {}
+    for file in weights:
+        read_header(file)
+    for listed, digest in about.get("files", {}).items():
+        _check_file(path / listed, digest)
+    if not (path / TOKENIZER).exists():
+        raise ModelError(f"{path} has no {TOKENIZER}.", _REPAIR)
+    called = about.get("name") or name or path.name
+    told = about.get("training_cutoff")
+    cutoff = date.fromisoformat(told) if told else training_cutoff or KNOWN_CUTOFFS.get(called)
+    return ModelFolder(path, called, config, weights, cutoff, about)
+
+
+def resolve(chosen: str | Path | None) -> Path | str:
+    """A folder, or a hub id for what looks like one and is no folder; None is the shipped model."""
+    if chosen is None:
+        return NANO_FOLDER
+    path = Path(chosen)
+    if not path.exists() and _HUB_ID.fullmatch(str(chosen)):
+        return str(chosen)
+    return path
+
+
+def download(model_id: str, target: Path | None = None) -> Path:
+    """Fetch a model's safetensors, configs and tokenizer from the hub, without code and without pickles.
+
+    Without a target the hub's own cache holds them. Raises: ModelError with the way to do it offline.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = snapshot_download(
+            model_id,
+            allow_patterns=["*.safetensors", "*.safetensors.index.json", "config.json", TOKENIZER],
+            local_dir=target,
+        )
+    except (OSError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"{model_id} could not be fetched: {type(error).__name__}: {reason}",
+            "Offline: run `athena model download` where the hub can be reached, copy the folder here and "
+            "set olmoe.model_path to it; or leave olmoe.model_path out for the small model.",
+        ) from None
+    return Path(found)
+
+
+def write_manifest(
+    folder: Path, *, name: str, training_cutoff: date | None, more: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the manifest over all files that lie in the folder; last of all, so that a folder whose
+    writing was interrupted does not pass for a whole one. Raises: StorageError."""
+    files = {
+        path.name: sha256(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.suffix in {".safetensors", ".json"} and path.name != MANIFEST
+    }
+    about = {
+        "name": name,
+        "training_cutoff": training_cutoff.isoformat() if training_cutoff else None,
+        **(more or {}),
+        "files": files,
+    }
+    target = folder / MANIFEST
+    write_atomic(target, (json.dumps(about, indent=2) + "\n").encode())
+    return target
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files one by one, each atomically. Raises: StorageError."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file. Raises: ModelError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", _REPAIR) from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, once the file is as long as it says.
+
+    Source: the safetensors format, version 1 (8 bytes of length, JSON, then the tensors).
+    Raises: ModelError for a file that is missing, truncated or something else.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, 100_000_000):
+                raise ValueError("no header")
+            header: dict[str, Any] = json.loads(file.read(length))
+        ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", _REPAIR) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is truncated or no safetensors file ({error}).", _REPAIR) from None
+    needed = 8 + length + max(ends, default=0)
+    if size != needed:
+        raise ModelError(f"{path} is truncated or altered: {size} bytes, {needed} expected.", _REPAIR)
+    return header
+
+
+def available_bytes() -> int | None:
+    """Memory that is free on this machine; None where that cannot be told."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _check_architecture(path: Path, config: Mapping[str, Any]) -> None:
+    names = config.get("architectures") or []
+    if ARCHITECTURE not in names or config.get("model_type") != "olmoe":
+        found = ", ".join(map(str, names)) or str(config.get("model_type"))
+        raise ModelError(
+            f"{path} holds {found}, not {ARCHITECTURE}.", "Athena runs OLMoE models only: choose one."
+        )
+    missing = [
+        key
+        for key in ("vocab_size", "hidden_size", "num_experts", "num_experts_per_tok")
+        if not isinstance(config.get(key), int)
+    ]
+    if missing:
+        raise ModelError(f"{path / CONFIG} does not say {', '.join(missing)}.", _REPAIR)
+
+
+def _weight_files(path: Path) -> tuple[Path, ...]:
+    if (path / WEIGHTS).exists():
+        return (path / WEIGHTS,)
+    if (path / INDEX).exists():
+        names = sorted(set(_read_json(path / INDEX).get("weight_map", {}).values()))
+        return tuple(path / name for name in names)
+    pickled = sorted(each.name for each in path.iterdir() if each.suffix in {".bin", ".pt", ".pth"})
+    if pickled:
+        raise ModelError(
+            f"{path} holds pickled weights ({pickled[0]}), which can run code and are not loaded.",
+            "Convert them to safetensors, or download a model that has them.",
+        )
+    raise ModelError(f"{path} has no {WEIGHTS}.", _REPAIR)
+
+
+def _check_file(path: Path, digest: str) -> None:
+    found = sha256(path)
+    if found != digest:
+        raise ModelError(
+            f"{path} is not the file that its manifest names: SHA-256 {found[:12]}, "
+            f"expected {digest[:12]}.",
+            _REPAIR,
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} has no {path.name}.", _REPAIR) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.", _REPAIR) from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object.", _REPAIR)
+    return found

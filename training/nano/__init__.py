@@ -1,0 +1,1 @@
+"""`athena-olmoe-nano`: its corpus, its tokenizer, its training, its evaluation."""

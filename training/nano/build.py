@@ -1,0 +1,116 @@
+"""`athena model build`: from the shipped texts and prices to a model folder, with one seed.
+
+Owns the order of the steps. What is half done lies in `FOLDER/.build`: a build that was interrupted goes on
+from there, one that is finished leaves its corpus figures and its loss curve beside the model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UsageError
+from core.files import write_atomic
+from models.device import import_torch
+from training.data.split import TRAINING_CUTOFF
+from training.nano.preset import PRESETS, Preset
+from training.nano.tokenizer import END_OF_TEXT, PADDING
+
+if TYPE_CHECKING:
+    from transformers import OlmoeForCausalLM
+
+    from training.nano.prepare import Prepared
+
+LOG = logging.getLogger(__name__)
+WORK = ".build"
+LOG_FILE = "training-log.json"
+THREADS = 1
+"""Two threads are slower than one at these sizes, and one gives the same bits on any number of cores."""
+
+
+def build(
+    preset_name: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    advance: Callable[[int, int | None, str], None] | None = None,
+    keep_work: bool = False,
+) -> Path:
+    """Build a preset into a folder; returns the manifest.
+
+    Raises: UsageError for an unknown preset, CheckpointError when the folder holds another build's work.
+    """
+    preset = PRESETS.get(preset_name)
+    if preset is None:
+        raise UsageError(f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}.")
+    return build_preset(preset, folder, seed=seed, advance=advance, keep_work=keep_work)
+
+
+def build_preset(
+    preset: Preset,
+    folder: Path,
+    *,
+    seed: int,
+    advance: Callable[[int, int | None, str], None] | None = None,
+    keep_work: bool = False,
+) -> Path:
+    """As `build`, for a preset of one's own."""
+    torch = import_torch()
+    from trading.sources.load import load_panel
+    from training.nano.prepare import prepare
+    from training.nano.pretrain import olmoe_config, pretrain
+
+    work = folder / WORK
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        prepared = prepare(preset, load_panel(), seed=seed, folder=work)
+        tokenizer = prepared.tokenizer
+        config = olmoe_config(
+            preset, tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(PADDING)
+        )
+        backbone = pretrain(
+            preset, prepared.rows, config, seed=seed, folder=work, advance=advance
+        )
+    finally:
+        torch.set_num_threads(before)
+    manifest = export(preset, prepared, backbone, folder, work)
+    if not keep_work:
+        shutil.rmtree(work)
+    return manifest
+
+
+def export(
+    preset: Preset, prepared: Prepared, backbone: OlmoeForCausalLM, folder: Path, work: Path
+) -> Path:
+    """Write the trained model as a folder that `OLMoEModel.load` reads, and its training log."""
+    from models.folder import TOKENIZER, ModelFolder
+    from models.olmoe import OLMoEModel
+    from models.tokens import TextTokens
+
+    source = ModelFolder(work, preset.name, {}, (), TRAINING_CUTOFF)
+    model = OLMoEModel().build(backbone, source, TextTokens(work / TOKENIZER))
+    folder.mkdir(parents=True, exist_ok=True)
+    log = {
+        "preset": asdict(preset),
+        "corpus": {key: value for key, value in prepared.about.items() if key != "key"},
+        "tokens_seen": prepared.rows.tokens.shape[0]
+        // preset.batch_rows
+        * preset.batch_rows
+        * preset.context_tokens,
+        "loss": _loss_curve(work / "loss.jsonl"),
+    }
+    write_atomic(folder / LOG_FILE, (json.dumps(log, indent=1) + "\n").encode())
+    return model.save(folder, head=False)
+
+
+def _loss_curve(path: Path) -> list[dict[str, Any]]:
+    """One row per logged step; a resumed build logs a step again, and the later row counts."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    by_step = {row["step"]: row for row in rows}
+    return [by_step[step] for step in sorted(by_step)]

@@ -1,0 +1,61 @@
+"""The shapes and the training budget of the models that `athena model build` can make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Every shape of an OLMoE and every number of its training.
+
+    Nothing is left to `OlmoeConfig`'s defaults, which describe a model of 13.4 billion weights. Units:
+    tokens; `learning_rate` is the peak; `answer_weight` multiplies the loss of the bucket words that
+    answer `models.render.QUESTION`, which are one token in a hundred.
+    """
+
+    name: str
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    experts: int
+    experts_per_token: int
+    context_tokens: int
+    vocabulary: int
+    initializer_range: float
+    simulated_paths: int
+    real_copies: int
+    prose_epochs: int
+    batch_rows: int
+    learning_rate: float
+    warmup_frac: float
+    weight_decay: float
+    router_loss_weight: float
+    answer_weight: float
+
+
+NANO = Preset(
+    name="athena-olmoe-nano",
+    hidden_size=128,
+    intermediate_size=64,
+    layers=2,
+    heads=4,
+    experts=16,
+    experts_per_token=2,
+    context_tokens=512,
+    vocabulary=2048,
+    initializer_range=0.09,
+    simulated_paths=2400,
+    real_copies=2,
+    prose_epochs=3,
+    batch_rows=8,
+    learning_rate=4e-3,
+    warmup_frac=0.02,
+    weight_decay=0.05,
+    router_loss_weight=0.01,
+    answer_weight=8.0,
+)
+
+PRESETS: Mapping[str, Preset] = {"nano": NANO}

@@ -1,0 +1,1 @@
+"""Free prose for training; README.md beside this file names sources and licences."""
