@@ -141,7 +141,7 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate", "memory", "model", "train"),
+    not_built=("why", "ablate", "memory", "train"),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -486,6 +486,78 @@ def _render_dataset(dataset: dict[str, Any], console: Console) -> None:
     from trading.report.terminal import render_datasets
 
     render_datasets([dataset], console)
+
+
+# --- model
+
+
+@cli.group("model", context_settings=HELP_NAMES)
+def model_group() -> None:
+    """The language model: what it is, how it is made, how good it is."""
+
+
+@model_group.command("info")
+@click.pass_obj
+def model_info(common: Common) -> None:
+    """Parameters, memory and training cut-off of the configured model."""
+    config = common.config()
+    from models.info import model_info as read_info
+    from models.terminal import render_info
+
+    show(common, read_info(config.olmoe).to_dict(), render_info)
+
+
+@model_group.command("download")
+@click.argument("model_id", metavar="ID")
+@click.option("--out", type=FILE, metavar="DIR", help="Where to. [default: under data_dir]")
+@click.pass_obj
+def model_download(common: Common, /, model_id: str, out: Path | None) -> None:
+    """Fetch an OLMoE from the hub: safetensors alone, no code."""
+    config = common.config()
+    from models.install import install
+    from models.terminal import render_made
+
+    show(common, install(model_id, out, config).to_dict(), render_made)
+
+
+@model_group.command("build")
+@click.option(
+    "--preset", type=click.Choice(["nano"]), default="nano", show_default=True, help="Which one."
+)
+@click.option("--out", type=FILE, metavar="DIR", help="Where to. [default: under checkpoint_dir]")
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]")
+@click.pass_obj
+def model_build(common: Common, /, preset: str, out: Path | None, seed: int | None) -> None:
+    """Train a small model from the shipped texts and prices; goes on where it was interrupted."""
+    config = common.config(seed=seed)
+    from models.terminal import render_made
+    from training.nano.build import build
+
+    with progress("model build") as advance:
+        made = build(preset, out, config, advance=advance)
+    show(common, made.to_dict(), render_made)
+
+
+@model_group.command("eval")
+@click.option(
+    "--data",
+    metavar="FILE|DIR|mock",
+    help="Bars to forecast. [default: the test split of the sample]",
+)
+@click.option(
+    "--horizon", type=click.IntRange(min=1), default=5, show_default=True, help="Days ahead."
+)
+@click.option("--seed", type=int, metavar="N", help="Seed of the bootstrap. [default: seed]")
+@click.pass_obj
+def model_eval(common: Common, /, data: str | None, horizon: int, seed: int | None) -> None:
+    """Perplexity and forecasts of the configured model beside baselines, on what it never saw."""
+    config = common.config(seed=seed)
+    from training.nano.evaluate import evaluate
+    from training.nano.terminal import render_evaluation
+
+    with progress("model eval") as advance:
+        evaluation = evaluate(config, data=data, horizon=horizon, advance=advance)
+    show(common, evaluation.to_dict(), render_evaluation)
 
 
 # --- completion

@@ -41,7 +41,6 @@ NOT_BUILT: Mapping[str, str] = {
     "communication.enabled": "communication between agents",
     "evolution.enabled": "evolution of agents",
     "learning.enabled": "learning from outcomes",
-    "checkpoint_dir": "training",
 }
 """Keys that are promised (or reserved) and whose feature is not there yet: setting one is refused.
 

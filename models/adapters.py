@@ -102,7 +102,8 @@ def load(backbone: Any, folder: Path, about: AdapterManifest) -> Any:
     if saved.keys() != own.keys() or any(saved[name].shape != own[name].shape for name in own):
         adapted.unload()
         raise CheckpointError(
-            f"the matrices in {folder} do not fit this model.", "Load the model they were trained on."
+            f"the matrices in {folder} do not fit this model.",
+            "Load the model they were trained on.",
         )
     with torch.no_grad():
         for name, matrix in own.items():

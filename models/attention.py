@@ -53,7 +53,9 @@ class Segments:
         for first, last in group_bounds(lengths):
             longest = lengths[first]
             within = torch.arange(longest)
-            index = torch.minimum(starts[first:last, None] + within, (starts + sizes)[first:last, None] - 1)
+            index = torch.minimum(
+                starts[first:last, None] + within, (starts + sizes)[first:last, None] - 1
+            )
             real = within < sizes[first:last, None]
             restore[index[real]] = place + torch.arange(index.numel()).view_as(index)[real]
             groups.append(index.to(device))
@@ -90,7 +92,7 @@ def register() -> None:
     AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
-def attend(
+def attend(  # noqa: PLR0917 - transformers calls it so
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -116,12 +118,18 @@ def attend(
     parts = []
     for index in segments.groups:
         flat = index.flatten()
-        laid_out = (
+        query_g, key_g, value_g = (
             each[0].index_select(1, flat).view(each.shape[1], *index.shape, width).transpose(0, 1)
             for each in (query, key, value)
         )
         attended = torch.nn.functional.scaled_dot_product_attention(
-            *laid_out, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+            query_g,
+            key_g,
+            value_g,
+            dropout_p=dropout,
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=grouped,
         )
         parts.append(attended.transpose(1, 2).reshape(-1, heads, width))
     together = torch.cat(parts) if len(parts) > 1 else parts[0]

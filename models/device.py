@@ -26,7 +26,7 @@ def import_torch() -> ModuleType:
 
 def check_torch_version(version: str) -> None:
     """Raises: ModelError for a torch before 2."""
-    major = version.split(".")[0]
+    major = version.partition(".")[0]
     if not major.isdigit() or int(major) < OLDEST_TORCH:
         raise ModelError(
             f"torch is {version}; {OLDEST_TORCH}.0 is the oldest that works.",
@@ -35,13 +35,18 @@ def check_torch_version(version: str) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the first GPU, else the CPU. Raises: ModelError when it is not there."""
-    torch = import_torch()
+    """The device of a name; `auto` is the first GPU, else the CPU.
+
+    Raises: ModelError when it is not there.
+    """
+    import_torch()
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     cure = "Set olmoe.device to auto, cpu or cuda:0."
     try:
-        device: torch.device = torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise ModelError(f"olmoe.device is {name!r}, which is no device.", cure) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -58,6 +63,17 @@ def free_bytes(name: str, machine_bytes: int | None) -> int | None:
     device = pick_device(name)
     if device.type != "cuda":
         return machine_bytes
-    torch = import_torch()
+    import torch
+
     free: int = torch.cuda.mem_get_info(device)[0]
     return free
+
+
+def experts_implementation() -> str:
+    """How the experts' products are computed: grouped where this torch can, else expert by expert.
+
+    Both take the same time at the small model's size; with 64 experts grouped is faster (docs/log-model.md).
+    """
+    import torch
+
+    return "grouped_mm" if hasattr(torch.nn.functional, "grouped_mm") else "eager"

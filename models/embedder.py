@@ -60,7 +60,9 @@ class OLMoEEmbedder:
         vectors = self._rows(texts) - self._common()
         vectors[[not text.strip() for text in texts]] = 0.0
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Float32Array = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0.0)
+        unit: Float32Array = np.divide(
+            vectors, norms, out=np.zeros_like(vectors), where=norms > 0.0
+        )
         return unit
 
     def _rows(self, texts: Sequence[str]) -> Float32Array:

@@ -204,10 +204,14 @@ def read_header(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.", _REPAIR) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is truncated or no safetensors file ({error}).", _REPAIR) from None
+        raise ModelError(
+            f"{path} is truncated or no safetensors file ({error}).", _REPAIR
+        ) from None
     needed = 8 + length + max(ends, default=0)
     if size != needed:
-        raise ModelError(f"{path} is truncated or altered: {size} bytes, {needed} expected.", _REPAIR)
+        raise ModelError(
+            f"{path} is truncated or altered: {size} bytes, {needed} expected.", _REPAIR
+        )
     return header
 
 
@@ -227,7 +231,8 @@ def _check_architecture(path: Path, config: Mapping[str, Any]) -> None:
     if ARCHITECTURE not in names or config.get("model_type") != "olmoe":
         found = ", ".join(map(str, names)) or str(config.get("model_type"))
         raise ModelError(
-            f"{path} holds {found}, not {ARCHITECTURE}.", "Athena runs OLMoE models only: choose one."
+            f"{path} holds {found}, not {ARCHITECTURE}.",
+            "Athena runs OLMoE models only: choose one.",
         )
     missing = [
         key

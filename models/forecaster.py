@@ -146,7 +146,9 @@ class LogisticRegression:
         scale = np.where(scale > 0.0, scale, 1.0)
         inputs = torch.from_numpy(_with_one((numbers - centre) / scale))
         targets = torch.from_numpy(answers)
-        weights = torch.zeros((inputs.shape[1], len(BUCKETS)), dtype=torch.float64, requires_grad=True)
+        weights = torch.zeros(
+            (inputs.shape[1], len(BUCKETS)), dtype=torch.float64, requires_grad=True
+        )
         solver = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
         def loss() -> torch.Tensor:

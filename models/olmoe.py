@@ -40,7 +40,7 @@ from models.tokens import TextTokens
 if TYPE_CHECKING:
     import torch
 
-    from models.action_head import MemoryActionHead as MemoryActionHead
+    from models.action_head import MemoryActionHead
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ TOKENS_PER_PASS = 8192
 
 CACHED_TEXTS = 65_536
 """The cache of a frozen backbone begins anew when it holds this many texts."""
+
+HEAD_SHAPE = "hidden_size feature_size width"
+"""The one key of a saved head's metadata: with several, the file's bytes would not be the same twice."""
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -88,6 +91,7 @@ class OLMoEModel:
         self._loaded_version = 0
         self._before_adapter: tuple[bool, str] | None = None
         self._adapter_on = False
+        self._hashed: tuple[int, str] | None = None
         self._cache = _Cache()
 
     # --- loading and saving
@@ -122,11 +126,16 @@ class OLMoEModel:
     def build(self, backbone: Any, folder: ModelFolder, tokens: TextTokens) -> OLMoEModel:
         """Take a backbone that is in memory already: for models that were just trained, and for tests."""
         attention.register()
+        from models.device import experts_implementation
+
         backbone.set_attn_implementation(attention.IMPLEMENTATION)
+        backbone.set_experts_implementation(experts_implementation())
         self._set(backbone, folder, tokens)
         return self
 
-    def save(self, path: str | Path, *, head: bool = True, more: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self, path: str | Path, *, head: bool = True, more: Mapping[str, Any] | None = None
+    ) -> Path:
         """Write backbone, tokenizer and head as a folder that `load` reads; returns its manifest.
 
         `more` is written into the manifest too.
@@ -138,7 +147,8 @@ class OLMoEModel:
 
         if self._adapter is not None:
             raise ModelError(
-                "an adapter is attached.", "Save it with save_lora(), or merge() it into the weights first."
+                "an adapter is attached.",
+                "Save it with save_lora(), or merge() it into the weights first.",
             )
         backbone, folder, own_head = self._loaded(), self._known_folder(), self._known_head()
         weights = {
@@ -153,13 +163,9 @@ class OLMoEModel:
             TOKENIZER: (folder.path / TOKENIZER).read_bytes(),
         }
         if head:
-            shape = {
-                "hidden_size": str(own_head.hidden_size),
-                "feature_size": str(own_head.feature_size),
-                "width": str(own_head.width),
-            }
+            shape = (own_head.hidden_size, own_head.feature_size, own_head.width)
             matrices = {name: each.cpu() for name, each in own_head.state_dict().items()}
-            files[HEAD] = save(matrices, metadata=shape)
+            files[HEAD] = save(matrices, metadata={HEAD_SHAPE: " ".join(map(str, shape))})
         target = Path(path)
         write_folder(target, files)
         return write_manifest(
@@ -231,9 +237,7 @@ class OLMoEModel:
             raise ValueError(f"max_tokens is {max_tokens}; 1 to {self.context_tokens - 1} fit.")
         if temperature < 0.0:
             raise ValueError(f"temperature is {temperature}; use 0 or more.")
-        return await asyncio.to_thread(
-            self._generate, prompt, max_tokens, temperature, seed, stop
-        )
+        return await asyncio.to_thread(self._generate, prompt, max_tokens, temperature, seed, stop)
 
     def score(self, prompt: str, continuations: Sequence[str]) -> torch.Tensor:
         """Log-probability (natural) of each continuation after the prompt, [C], without gradients.
@@ -256,7 +260,8 @@ class OLMoEModel:
             first_V = read.logits[0, -1].float().log_softmax(-1)
             if longest == 1:
                 chosen = torch.tensor([ids[0] for ids in options], device=self.device)
-                return first_V[chosen]
+                picked: torch.Tensor = first_V[chosen]
+                return picked
             return self._score_rest(read.past_key_values, len(prompt_ids), first_V, options)
 
     def score_batch(self, prompts: Sequence[str], continuations: Sequence[str]) -> torch.Tensor:
@@ -279,7 +284,8 @@ class OLMoEModel:
         with torch.no_grad():
             last_PD = self._last_states([self._prompt_ids(prompt, 1) for prompt in prompts])
             logits_PV = backbone.get_output_embeddings()(last_PD)
-            return logits_PV.float().log_softmax(-1)[:, chosen]
+            scores_PC: torch.Tensor = logits_PV.float().log_softmax(-1)[:, chosen]
+            return scores_PC
 
     # --- weights
 
@@ -395,13 +401,10 @@ class OLMoEModel:
         """
         if self._before_adapter is not None:
             return self._before_adapter[1]
-        if not self.changed:
-            return self._known_folder().backbone_hash()
-        digest = hashlib.sha256()
-        for name, parameter in self._base_parameters():
-            digest.update(name.encode())
-            digest.update(parameter.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        version = self._base_version()
+        if self._hashed is None or self._hashed[0] != version:
+            self._hashed = version, self._compute_hash()
+        return self._hashed[1]
 
     @property
     def changed(self) -> bool:
@@ -436,7 +439,8 @@ class OLMoEModel:
         self._require_no_adapter()
         before = self.changed, self.backbone_hash
         self._take_adapter(
-            adapters.attach(self._loaded(), rank=rank, alpha=alpha, experts=experts, seed=seed), before
+            adapters.attach(self._loaded(), rank=rank, alpha=alpha, experts=experts, seed=seed),
+            before,
         )
 
     def save_lora(self, path: str | Path) -> Path:
@@ -463,7 +467,7 @@ class OLMoEModel:
             raise ModelError("there is no adapter to merge.", "Attach one with add_lora().")
         self._backbone = self._adapter.merge_and_unload()
         self._adapter, self._before_adapter, self._adapter_on = None, None, False
-        self._loaded_version = _NEVER
+        self._loaded_version, self._hashed = _NEVER, None
         self._cache = _Cache()
         self.freeze(False)
 
@@ -511,7 +515,7 @@ class OLMoEModel:
         self._backbone, self._folder, self._tokens = backbone.eval(), folder, tokens
         self._adapter, self._before_adapter, self._adapter_on = None, None, False
         self._cache = _Cache()
-        self._loaded_version = self._base_version()
+        self._loaded_version, self._hashed = self._base_version(), None
         self.action_head = _read_head(folder, backbone.config.hidden_size).to(self.device)
 
     def _check_memory(self, folder: ModelFolder) -> None:
@@ -527,6 +531,15 @@ class OLMoEModel:
                 f"{free / 2**30:.1f} GiB are free.",
                 cure,
             )
+
+    def _compute_hash(self) -> str:
+        if not self.changed:
+            return self._known_folder().backbone_hash()
+        digest = hashlib.sha256()
+        for name, parameter in self._base_parameters():
+            digest.update(name.encode())
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _base_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for name, parameter in self._loaded().named_parameters():
@@ -620,7 +633,9 @@ class OLMoEModel:
         ).last_hidden_state
         return states
 
-    def _packed_states(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, attention.Segments]:
+    def _packed_states(
+        self, ids: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, attention.Segments]:
         """Last hidden states of texts laid end to end, [N, D]."""
         import torch
 
@@ -698,7 +713,8 @@ class OLMoEModel:
         rest_CT = logs_CTV.gather(-1, padded[:, 1:, None])[..., 0]
         lengths = torch.tensor([len(ids) for ids in options], device=self.device)
         real = torch.arange(1, longest, device=self.device)[None] < lengths[:, None]
-        return first_V[padded[:, 0]] + (rest_CT * real).sum(-1)
+        scores_C: torch.Tensor = first_V[padded[:, 0]] + (rest_CT * real).sum(-1)
+        return scores_C
 
 
 class _Cache:
@@ -775,7 +791,7 @@ def _check_continuations(texts: Sequence[str], options: Sequence[Sequence[int]])
 
 def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
     """The transformers model of a checked folder, with every silent fault of loading made an error."""
-    from models.device import import_torch, pick_device
+    from models.device import experts_implementation, import_torch, pick_device
 
     torch = import_torch()
     place = pick_device(device)
@@ -812,7 +828,7 @@ def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
                 f"{name} in {folder.path} is not finite.",
                 "The file is damaged: install or download the model again.",
             )
-    backbone.set_experts_implementation("grouped_mm")
+    backbone.set_experts_implementation(experts_implementation())
     return backbone.to(place)
 
 
@@ -826,10 +842,8 @@ def _read_head(folder: ModelFolder, hidden_size: int) -> MemoryActionHead:
     path = folder.path / HEAD
     if HEAD in folder.about.get("files", {}):
         with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            head = MemoryActionHead(
-                int(about["hidden_size"]), int(about["feature_size"]), int(about["width"])
-            )
+            shape = map(int, (file.metadata() or {})[HEAD_SHAPE].split())
+            head = MemoryActionHead(*shape)
             head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         return head
     with torch.random.fork_rng(devices=[]):

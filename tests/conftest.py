@@ -48,7 +48,7 @@ def athena(tmp_path: Path) -> Athena:
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=more.pop("timeout", 120),
             check=False,
             **more,
         )

@@ -218,9 +218,8 @@ def test_set_reads_yaml_scalars_and_leaves_text_alone() -> None:
 
 
 NOT_DEFAULTS = {
-    "olmoe.model_path": "weights", "olmoe.device": "cuda", "olmoe.dtype": "bfloat16",
     "memory.store": "neo4j", "memory.path": "other.db", "memory.neo4j_uri": "bolt://localhost",
-    "memory.policy": "recency", "memory.entry_cap": "6", "checkpoint_dir": "elsewhere",
+    "memory.policy": "recency", "memory.entry_cap": "6",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ from core.files import write_atomic
 from models.device import import_torch
 from training.data.split import TRAINING_CUTOFF
 from training.nano.preset import PRESETS, Preset
-from training.nano.tokenizer import END_OF_TEXT, PADDING
+from training.nano.tokenizer import END_OF_TEXT, PADDING, id_of
 
 if TYPE_CHECKING:
     from transformers import OlmoeForCausalLM
 
+    from core.config import AthenaConfig
     from training.nano.prepare import Prepared
 
 LOG = logging.getLogger(__name__)
@@ -33,22 +34,35 @@ THREADS = 1
 """Two threads are slower than one at these sizes, and one gives the same bits on any number of cores."""
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model folder and its manifest."""
+
+    path: Path
+    manifest: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def build(
     preset_name: str,
-    folder: Path,
+    folder: Path | None,
+    config: AthenaConfig,
     *,
-    seed: int = 0,
     advance: Callable[[int, int | None, str], None] | None = None,
-    keep_work: bool = False,
-) -> Path:
-    """Build a preset into a folder; returns the manifest.
+) -> Built:
+    """Build a preset into a folder (default: its name under `checkpoint_dir`), with the config's seed.
 
     Raises: UsageError for an unknown preset, CheckpointError when the folder holds another build's work.
     """
     preset = PRESETS.get(preset_name)
     if preset is None:
-        raise UsageError(f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}.")
-    return build_preset(preset, folder, seed=seed, advance=advance, keep_work=keep_work)
+        raise UsageError(
+            f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}."
+        )
+    target = folder or config.checkpoint_dir / preset.name
+    return Built(target, build_preset(preset, target, seed=config.seed, advance=advance))
 
 
 def build_preset(
@@ -59,7 +73,7 @@ def build_preset(
     advance: Callable[[int, int | None, str], None] | None = None,
     keep_work: bool = False,
 ) -> Path:
-    """As `build`, for a preset of one's own."""
+    """As `build`, for a preset of one's own; returns the manifest."""
     torch = import_torch()
     from trading.sources.load import load_panel
     from training.nano.prepare import prepare
@@ -71,12 +85,8 @@ def build_preset(
     try:
         prepared = prepare(preset, load_panel(), seed=seed, folder=work)
         tokenizer = prepared.tokenizer
-        config = olmoe_config(
-            preset, tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(PADDING)
-        )
-        backbone = pretrain(
-            preset, prepared.rows, config, seed=seed, folder=work, advance=advance
-        )
+        config = olmoe_config(preset, id_of(tokenizer, END_OF_TEXT), id_of(tokenizer, PADDING))
+        backbone = pretrain(preset, prepared.rows, config, seed=seed, folder=work, advance=advance)
     finally:
         torch.set_num_threads(before)
     manifest = export(preset, prepared, backbone, folder, work)

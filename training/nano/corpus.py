@@ -32,7 +32,11 @@ STRIDE_BARS = 7
 """Simulated states are taken every seventh bar: their answers do not overlap."""
 
 _NEWS = (
-    ("raised its guidance for the year", "reported higher quarterly profit", "won a large contract"),
+    (
+        "raised its guidance for the year",
+        "reported higher quarterly profit",
+        "won a large contract",
+    ),
     (
         "said its chief executive will stay",
         "will hold its annual meeting next month",
@@ -126,10 +130,18 @@ def story(state: MarketState, answer: int, rng: np.random.Generator) -> str:
         word = "up" if state.trend_ratio > 0.4 else "down" if state.trend_ratio < -0.4 else "flat"
         facts.append(f"The trend of the month is {word}.")
     if state.volume_ratio is not None:
-        word = "heavy" if state.volume_ratio > 1.4 else "light" if state.volume_ratio < 0.7 else "usual"
+        word = (
+            "heavy"
+            if state.volume_ratio > 1.4
+            else "light"
+            if state.volume_ratio < 0.7
+            else "usual"
+        )
         facts.append(f"Volume was {word}.")
     if state.rsi is not None and (state.rsi > 70 or state.rsi < 30):
-        facts.append(f"It looks {'overbought' if state.rsi > 70 else 'oversold'}, RSI {state.rsi:.0f}.")
+        facts.append(
+            f"It looks {'overbought' if state.rsi > 70 else 'oversold'}, RSI {state.rsi:.0f}."
+        )
     order = rng.permutation(len(facts))[: int(rng.integers(2, len(facts) + 1))]
     sentences += [facts[index] for index in order]
     sentences += [f"News: {line.text}." for line in state.news]

@@ -21,7 +21,7 @@ from training.data.split import TRAIN, part_series
 from training.nano.corpus import Documents, prose, real_narratives, simulated_narratives
 from training.nano.preset import Preset
 from training.nano.pretrain import Rows, pack
-from training.nano.tokenizer import END_OF_TEXT, train_tokenizer
+from training.nano.tokenizer import END_OF_TEXT, id_of, train_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -67,7 +67,7 @@ def prepare(preset: Preset, panel: Panel, *, seed: int, folder: Path) -> Prepare
     sample = [*told[::TOKENIZER_EVERY], *free.train[::TOKENIZER_EVERY]]
     tokenizer = train_tokenizer(sample)
     ordered, counts = _ordered(told, free, tokenizer, preset, seed)
-    tokens = pack(ordered, tokenizer.token_to_id(END_OF_TEXT), preset.context_tokens)
+    tokens = pack(ordered, id_of(tokenizer, END_OF_TEXT), preset.context_tokens)
     about = {"key": key, "seed": seed, "rows": len(tokens), **counts}
     tokenizer.save(str(folder / "tokenizer.json"))
     np.save(folder / "rows.npy", tokens)
@@ -102,6 +102,8 @@ def _ordered(
 
 
 def _rows(tokens: np.ndarray[Any, np.dtype[np.uint16]], tokenizer: Tokenizer) -> Rows:
-    answers = tuple(tokenizer.encode(f" {word}", add_special_tokens=False).ids[0] for word in BUCKETS)
+    answers = tuple(
+        tokenizer.encode(f" {word}", add_special_tokens=False).ids[0] for word in BUCKETS
+    )
     colon = tokenizer.encode(QUESTION, add_special_tokens=False).ids[-1]
     return Rows(tokens, answers, colon)

@@ -47,15 +47,15 @@ NANO = Preset(
     context_tokens=512,
     vocabulary=2048,
     initializer_range=0.09,
-    simulated_paths=2400,
+    simulated_paths=1300,
     real_copies=2,
-    prose_epochs=3,
+    prose_epochs=7,
     batch_rows=8,
-    learning_rate=4e-3,
+    learning_rate=8e-3,
     warmup_frac=0.02,
     weight_decay=0.05,
     router_loss_weight=0.01,
-    answer_weight=8.0,
+    answer_weight=16.0,
 )
 
 PRESETS: Mapping[str, Preset] = {"nano": NANO}

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from core.errors import CheckpointError
 from core.files import write_atomic
+from models.device import experts_implementation
 from training.nano.preset import Preset
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def pretrain(
 ) -> OlmoeForCausalLM:
     """Train from the seed, or go on from the checkpoint in `folder`; one pass over the rows in their order.
 
-    Writes `folder/checkpoint.safetensors` every 200 steps and at the end, and one line to `folder/loss.jsonl` every 50.
+    Writes `folder/checkpoint.safetensors` every 200 steps and at the end, and one line to
+    `folder/loss.jsonl` every 50.
     Raises: CheckpointError when the checkpoint is another build's.
     """
     import torch
@@ -123,7 +125,7 @@ def pretrain(
 
     torch.manual_seed(seed)
     model = OlmoeForCausalLM(config)
-    model.set_experts_implementation("grouped_mm")
+    model.set_experts_implementation(experts_implementation())
     optimizer = _optimizer(model, preset)
     steps = len(rows.tokens) // preset.batch_rows
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,9 @@ def pretrain(
         tokens_BT = torch.from_numpy(batch.astype(np.int64))
         inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
         weight_BT = torch.ones(targets_BT.shape)
-        weight_BT[torch.isin(targets_BT, answers) & (inputs_BT == rows.colon)] = preset.answer_weight
+        weight_BT[torch.isin(targets_BT, answers) & (inputs_BT == rows.colon)] = (
+            preset.answer_weight
+        )
         for group in optimizer.param_groups:
             group["lr"] = preset.learning_rate * rate_frac(step, steps, preset.warmup_frac)
         output = model(input_ids=inputs_BT, output_router_logits=True, use_cache=False)
@@ -158,7 +162,7 @@ def pretrain(
             if advance is not None:
                 advance(step + 1, steps, f"loss {plain:.3f}")
         if (step + 1) % CHECKPOINT_EVERY_STEPS == 0 or step + 1 == steps:
-            _save_checkpoint(folder, model, optimizer, step + 1, steps, seed)
+            _save_checkpoint(folder, model, optimizer, step=step + 1, steps=steps, seed=seed)
     return model.eval()
 
 
@@ -192,6 +196,7 @@ def _save_checkpoint(
     folder: Path,
     model: OlmoeForCausalLM,
     optimizer: torch.optim.AdamW,
+    *,
     step: int,
     steps: int,
     seed: int,
@@ -237,5 +242,3 @@ def _resume(
                 }
     LOG.warning("going on from step %d of %d", step, steps)
     return step
-
-

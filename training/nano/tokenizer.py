@@ -20,14 +20,15 @@ VOCABULARY = 2048
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
 
-MARKET_WORDS = (
-    *BUCKETS,
-    *"percent volatility returns trend drawdown volume band news price market stock share shares".split(),
-    *"profit loss gain gained lost rose fell risk earnings guidance dividend quarter quarterly".split(),
-    *"week month year daily high low rising falling level steady quiet calmer livelier wild".split(),
-    *"buy sell hold position order portfolio hedge bond index sector momentum overbought".split(),
-    *"oversold simulated contract revenue forecast upgrade downgrade merger split".split(),
-)
+_WORDS = """
+percent volatility returns trend drawdown volume band news price market stock share shares
+profit loss gain gained lost rose fell risk earnings guidance dividend quarter quarterly
+week month year daily high low rising falling level steady quiet calmer livelier wild
+buy sell hold position order portfolio hedge bond index sector momentum overbought
+oversold simulated contract revenue forecast upgrade downgrade merger split
+"""
+
+MARKET_WORDS = (*BUCKETS, *_WORDS.split())
 """Words that are one token each with the space before them; a test holds it."""
 
 _PATTERN = r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -64,3 +65,10 @@ def _weighted(texts: Iterable[str]) -> Iterator[str]:
     line = " " + " ".join(MARKET_WORDS)
     for _ in range(_WEIGHT):
         yield line
+
+
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer has."""
+    found: int | None = tokenizer.token_to_id(token)
+    assert found is not None, f"{token} is no token"
+    return found

@@ -20,9 +20,6 @@ from pathlib import Path
 GLOSSES_PER_DOCUMENT = 12
 """WordNet orders entries by subject, so that a run of glosses reads like a page about one."""
 
-NO_PROSE = frozenset({"05", "20"})
-"""WordNet's lexicographer files of animals and plants: lists of Latin names rather than sentences."""
-
 _ASCII = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " "}  # noqa: RUF001
 )
@@ -35,7 +32,8 @@ def plain(text: str) -> str:
 
 
 def wordnet(folder: Path) -> Iterator[str]:
-    """Documents of `word, synonym: gloss` lines in WordNet's order."""
+    """Documents of `word, synonym: gloss` lines in WordNet's order, of the entries that have an example
+    sentence: the others are definitions in key words, and rarely prose."""
     lines: list[str] = []
     for part in ("noun", "verb", "adj", "adv"):
         path = folder / "wordnet-base/usr/share/wordnet" / f"data.{part}"
@@ -44,7 +42,7 @@ def wordnet(folder: Path) -> Iterator[str]:
                 continue
             head, _, gloss = line.partition("|")
             fields = head.split()
-            if fields[1] in NO_PROSE:
+            if '"' not in gloss:
                 continue
             count = int(fields[3], 16)
             words = [fields[4 + 2 * index].replace("_", " ") for index in range(min(count, 3))]
