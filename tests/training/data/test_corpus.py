@@ -56,7 +56,8 @@ def test_a_later_date_is_found_in_every_spelling(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2015-06-15", "June 2015", "in 2016 perhaps", "12/31/2014", "1-800-2016-16", "45/99/2016"]
+    "text",
+    ["2015-06-15", "June 2015", "in 2016 perhaps", "12/31/2014", "1-800-2016-16", "45/99/2016"],
 )
 def test_other_numbers_are_no_later_dates(text: str) -> None:
     assert future_date(text, DAY) is None
@@ -105,9 +106,7 @@ def test_the_corpus_is_the_same_in_every_process() -> None:
 
 def test_an_embargo_lies_between_training_and_validation() -> None:
     documents = [document(f"text {at}", days=at) for at in range(30)]
-    split = split_by_time(
-        documents, train_end=DAY + timedelta(days=19), embargo=timedelta(days=5)
-    )
+    split = split_by_time(documents, train_end=DAY + timedelta(days=19), embargo=timedelta(days=5))
     assert split.train[-1].time == DAY + timedelta(days=19)
     assert split.validation[0].time == DAY + timedelta(days=25)
     # 30 documents: 20 to train, 5 embargoed (days 20 to 24), 5 to validate.
@@ -116,7 +115,9 @@ def test_an_embargo_lies_between_training_and_validation() -> None:
         split_by_time(documents, train_end=DAY + timedelta(days=29))
 
 
-@given(st.lists(st.lists(st.integers(1, 9), max_size=12), min_size=1, max_size=8), st.integers(2, 9))
+@given(
+    st.lists(st.lists(st.integers(1, 9), max_size=12), min_size=1, max_size=8), st.integers(2, 9)
+)
 def test_packing_loses_no_token(documents: list[list[int]], context: int) -> None:
     rows = pack(documents, end_of_text=0, context_tokens=context)
     stream = [token for each in documents for token in (0, *each)]
