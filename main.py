@@ -141,7 +141,7 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate", "memory", "train"),
+    not_built=("why", "ablate", "memory"),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -558,6 +558,53 @@ def model_eval(common: Common, /, data: str | None, horizon: int, seed: int | No
     with progress("model eval") as advance:
         evaluation = evaluate(config, data=data, horizon=horizon, advance=advance)
     show(common, evaluation.to_dict(), render_evaluation)
+
+
+# --- training
+
+
+@cli.group("train", not_built=("stage2", "eval", "episodes"), context_settings=HELP_NAMES)
+def train_group() -> None:
+    """Training: stage1 fine-tunes the language model."""
+
+
+@train_group.command("stage1")
+@click.option(
+    "--data",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="Texts (time, symbol, text) or prices; repeatable. [default: the shipped sample]",
+)
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many updates.")
+@click.option("--resume", metavar="RUN", help="Go on with a run from its last complete checkpoint.")
+@click.pass_obj
+def train_stage1(
+    common: Common, /, data: tuple[Path, ...], steps: int | None, resume: str | None
+) -> None:
+    """Fine-tune the language model on market text and on market states with their answers."""
+    config = common.config()
+    if resume is not None and (data or steps is not None):
+        raise click.UsageError("--resume goes on with the run's own data and steps; give it alone.")
+    from training.stage1_finetune.finetune import stage1_finetune
+
+    with progress("train stage1") as advance:
+        result = stage1_finetune(config, data=data, steps=steps, resume=resume, advance=advance)
+    if result.main_process:
+        show(common, result.to_dict(), _render_stage1)
+
+
+def _render_stage1(result: dict[str, Any], console: Console) -> None:
+    metrics = result["metrics"]
+    early = ", stopped early" if result["stopped_early"] else ""
+    console.print(f"{result['steps']} steps in {result['seconds']:.0f} s{early}")
+    before, after = metrics["perplexity_before"], metrics["perplexity_after"]
+    console.print(f"perplexity of the validation text: {before:.2f} before, {after:.2f} after")
+    low, high = metrics["log_score_gain_interval"]
+    gain = f"{metrics['log_score_gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    console.print(f"log score over climatology on the validation answers: {gain}")
+    console.print(f"training cut-off {result['training_cutoff']}")
+    console.print(f"adapter in {result['checkpoint']}", soft_wrap=True)
 
 
 # --- completion

@@ -18,6 +18,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.types import MarketState, NewsLine
+from models.render import BUCKETS
 from models.state import WARM_UP_BARS, utc
 from training.data.corpus import Document
 from training.data.dates import future_date
@@ -103,10 +104,13 @@ def cut(series: Series, first: datetime | None, last: datetime | None, horizon: 
     )  # fmt: skip
 
 
-def answer_shares(samples: Sequence[Sample]) -> Mapping[int, float]:
+def answer_shares(samples: Sequence[Sample]) -> Mapping[str, float]:
     """How often each bucket is the answer."""
     counts = np.bincount([each.answer for each in samples], minlength=5)
-    return {at: float(count / max(1, len(samples))) for at, count in enumerate(counts)}
+    return {
+        word: float(count / max(1, len(samples)))
+        for word, count in zip(BUCKETS, counts, strict=True)
+    }
 
 
 def _stamp(moment: datetime) -> np.datetime64:

@@ -1,9 +1,9 @@
 """From files to the rows that stage 1 trains on, with everything checked before training starts.
 
-Owns what is training and what is validation, and the manifest of the data. Two parts: text (the language part,
-whole rows of tokens) and market states with their answers (the supervised part, loss on the answer alone).
+Owns what is training and what is validation, and the manifest of the data. Two parts: text (whole rows of
+tokens) and market states with their answers (the supervised part, loss on the answer alone).
 
-    no --data           the shipped sample's split (AAPL and IBM to 2007; MSFT 2008-2009) and the shipped prose
+    no --data           the shipped sample's split (AAPL, IBM to 2007; MSFT 2008-2009), the shipped prose
     files of texts      split by time with an embargo; their symbols' news stand in the states
     files of prices     states of every symbol, split at the same time as the texts
 """
@@ -47,8 +47,8 @@ from training.data.split import TRAIN, TRAINING_CUTOFF, VALIDATION, part_series,
 
 if TYPE_CHECKING:
     from models.olmoe import OLMoEModel
-    from training.data.split import Series
     from trading.panel import Panel
+    from training.data.split import Series
 
 Kind = TypeVar("Kind")
 QUESTION_TOKENS = 8

@@ -39,7 +39,7 @@ def document(text: str, days: int = 0, symbol: str = "A") -> Document:
 
 
 def test_cleaning_takes_markup_and_odd_forms_out() -> None:
-    dirty = "<p>ＡＡＰＬ&nbsp;rose</p><script>x()</script><br>P&amp;L &lt; 5\x00\u200b  up"
+    dirty = "<p>\uff21\uff21\uff30\uff2c&nbsp;rose</p><script>x()</script><br>P&amp;L &lt; 5\x00\u200b  up"
     assert clean_text(dirty) == "AAPL rose\n\nP&L < 5 up"
     assert clean_text("price < 5 & volume > 3") == "price < 5 & volume > 3"
 
@@ -91,7 +91,7 @@ def test_of_near_repetitions_the_earliest_stays() -> None:
 def test_the_corpus_is_the_same_in_every_process() -> None:
     probe = (
         "from tests.training.data.test_corpus import *\n"
-        "texts = [document(f'{at % 7} notes of the {at % 5} market today and {at}', at) for at in range(60)]\n"
+        "texts = [document(f'{at % 7} notes of {at % 5} markets today, {at}', at) for at in range(60)]\n"
         "print(describe(deduplicate(clean_corpus(texts)).documents)['sha256'])"
     )
     hashes = {
