@@ -134,7 +134,7 @@ def _resumed(run_dir: Path, config: AthenaConfig) -> tuple[AthenaConfig, list[Pa
     return kept.model_copy(update=places), files, int(manifest["data"]["steps"])
 
 
-def _folder(
+def _folder(  # noqa: PLR0917
     run_dir: Path | None,
     config: AthenaConfig,
     settings: Stage1Config,
@@ -182,7 +182,7 @@ def _folder(
     return Path(shared[0])
 
 
-def _train(
+def _train(  # noqa: PLR0917
     folder: Path,
     config: AthenaConfig,
     settings: Stage1Config,
@@ -358,7 +358,7 @@ def _metrics(before: dict[str, Any], after: dict[str, Any], data: Stage1Data) ->
     }
 
 
-def _leave(
+def _leave(  # noqa: PLR0917
     folder: Path,
     config: AthenaConfig,
     settings: Stage1Config,
