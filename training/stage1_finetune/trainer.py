@@ -75,6 +75,7 @@ class Stage1Trainer(Trainer):  # type: ignore[misc]
     """transformers' Trainer with the weighted loss and an evaluation over fixed rows."""
 
     held_rows: OrderedRows
+    control: Any
 
     def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> Any:
         """The sum of weights of the global batch, over accumulation steps and processes."""
@@ -132,7 +133,11 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.model_accepts_loss_kwargs = True
-    held = (*data.language_validation, *data.supervised_validation)
+    # A part that is not trained on decides nothing about when to stop.
+    held = [
+        *(data.language_validation if settings.language_frac > 0.0 else ()),
+        *(data.supervised_validation if settings.language_frac < 1.0 else ()),
+    ]
     trainer.held_rows = OrderedRows(held, settings.answer_weight)
     return trainer
 
