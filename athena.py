@@ -7,6 +7,8 @@ run.equity, run.trades, run.weights, run.metrics
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,23 +39,28 @@ __all__ = [
 
 
 def backtest(
-    data: str | Path | pd.DataFrame | None = None,
+    data: str | Path | pd.DataFrame | Panel | None = None,
     *,
     strategy: Strategy | str | None = None,
     weights: str | Path | pd.DataFrame | None = None,
     config: AthenaConfig | Mapping[str, Any] | str | Path | None = None,
     seed: int | None = None,
-    symbols: Sequence[str] | None = None,
+    symbols: Sequence[str] | str | None = None,
+    universe: str | Path | None = None,
+    views: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
     no_risk: bool = False,
     runs_dir: str | Path | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Run:
     """A backtest as `athena backtest` runs it; works inside a running event loop.
 
-    `data`: a path, a frame (long or wide), "mock", or None for the shipped sample. `strategy`: an object
-    with `decide`, or "FILE.py:Class". `weights`: a frame (long or times x symbols) or a path. `config`: a
-    configuration, nested mappings, or the path of a YAML or JSON file.
+    `data`: a path, a frame (long or wide), a panel, "mock", or None for the shipped sample. `strategy`: an
+    object with `decide`, or "FILE.py:Class" with `params` for its constructor. `weights`: a frame (long or
+    times x symbols) or a path. `config`: a whole configuration, or nested mappings, or the path of a YAML or
+    JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the command: over a
+    file, under mappings.
     Raises: as the command; every error is a `core.errors.AthenaError`.
     """
     from agents.assemble import RunOptions
@@ -61,10 +68,13 @@ def backtest(
 
     options = RunOptions(
         data=str(data) if isinstance(data, Path) else data,
-        symbols=None if symbols is None else tuple(symbols),
+        symbols=_names(symbols),
+        universe=None if universe is None else Path(universe),
+        views=None if views is None else Path(views),
         start=start,
         end=end,
         strategy=strategy,
+        params=tuple((name, _text(value)) for name, value in (params or {}).items()),
         weights=Path(weights) if isinstance(weights, str) else weights,
         no_risk=no_risk,
         runs_dir=None if runs_dir is None else Path(runs_dir),
@@ -74,37 +84,41 @@ def backtest(
 
 
 def open_run(run: str | Path = "last", runs_dir: str | Path | None = None) -> Run:
-    """An earlier run: a path, a name, the beginning of one, or "last"."""
-    from core.config import AthenaConfig
+    """An earlier run: a path, a name, the beginning of one, or "last"; in `runs_dir` of the settings."""
     from core.runlog import find_run
     from trading.result import Run
 
-    where = Path(AthenaConfig().runs_dir) if runs_dir is None else Path(runs_dir)
+    where = _config(None).runs_dir if runs_dir is None else Path(runs_dir)
     return Run(find_run(str(run), where))
 
 
 def load_panel(data: str | Path | pd.DataFrame | None = None) -> Panel:
-    """The bars of a file, a folder, a frame or the shipped sample as a panel.
+    """The bars of a file, a folder, a dataset, a frame or the shipped sample as a panel.
 
     Raises: DataError with every fault of the data.
     """
-    from core.config import AthenaConfig
     from trading.sources.load import load_panel as load
 
-    return load(data, config=AthenaConfig().data)
+    config = _config(None)
+    return load(data, config=config.data, seed=config.seed, data_dir=config.data_dir)
+
+
+def _names(symbols: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if symbols is None:
+        return None
+    return tuple(symbols.split(",")) if isinstance(symbols, str) else tuple(symbols)
+
+
+def _text(value: Any) -> str:
+    """A parameter as one would write it after `--param`; text stays text."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _config(config: AthenaConfig | Mapping[str, Any] | str | Path | None) -> AthenaConfig:
-    from core.config import AthenaConfig
+    from core.config import AthenaConfig, load
 
-    if config is None:
-        return AthenaConfig()
     if isinstance(config, AthenaConfig):
         return config
-    if isinstance(config, Mapping):
-        return AthenaConfig._from_dict(config)
-    return (
-        AthenaConfig.from_json(config)
-        if str(config).endswith(".json")
-        else AthenaConfig.from_yaml(config)
-    )
+    if config is None or isinstance(config, Mapping):
+        return load(env=os.environ, tree=config).config
+    return load([config], os.environ).config

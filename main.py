@@ -27,6 +27,7 @@ from core.commandline import (
 )
 from core.errors import DataError
 from core.version import VERSION
+from memory.cli import memory_group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +142,7 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate", "memory"),
+    not_built=("why", "ablate"),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -291,6 +292,18 @@ def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> 
     render_backtest(found.to_dict(), console())
     if trades:
         render_trades(found.trades, console())
+
+
+# --- memory
+
+
+def _embedder(name: str) -> Any:
+    from models.embedder import embedder_named
+
+    return embedder_named(name)
+
+
+cli.add_command(memory_group(_embedder, lambda: os.environ))
 
 
 # --- config

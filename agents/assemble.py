@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import shlex
+import signal
 import sys
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -35,14 +39,16 @@ from core.config import AthenaConfig, RiskConfig, config_hash
 from core.errors import DataError, PriceMissing, UsageError
 from core.protocols import Agents, Strategy
 from core.runlog import RunFolder
+from core.types import Order
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
-from trading.panel import MARK, Panel, as_traded_at
+from trading.panel import CLOSE, MARK, NEVER, Panel, as_traded_at
 from trading.paper import saved_book, stopping_on_signals, trade_rows
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
     Progress,
     Span,
+    annual_bars,
     benchmark_outcome,
     booked_column,
     cash_column,
@@ -51,9 +57,11 @@ from trading.run import (
     equity_column,
     exposure_column,
     find_span,
+    moment_of,
     open_account,
     replay,
     run_benchmark,
+    session_days,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +71,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+OLD_DAYS = 7
+"""A last bar older than this is no basis for orders today."""
+MANY_TIMES_EQUITY = 2.0
+"""Above this sum of weights a user may have meant percent."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -71,7 +86,7 @@ class RunOptions:
     `data`, `strategy` and `weights` may also be a frame, an object with `decide`, and a frame.
     """
 
-    data: str | Path | pd.DataFrame | None = None
+    data: str | Path | pd.DataFrame | Panel | None = None
     symbols: tuple[str, ...] | None = None
     universe: Path | None = None
     start: str | None = None
@@ -112,8 +127,17 @@ def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
 
 
 def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
+    """The panel that the options name. Raises: DataError, also for dates the wrong way round."""
     from trading.sources.load import load_panel
 
+    if isinstance(options.data, Panel):
+        return options.data
+    if options.end is not None:
+        end, _ = moment_of(options.end, "--end")
+        if options.start is not None and moment_of(options.start, "--start")[0] > end:
+            raise DataError(
+                f"--start {options.start} lies after --end {options.end}.", "Exchange them."
+            )
     return load_panel(
         options.data,
         config=config.data,
@@ -172,7 +196,13 @@ def build_deciders(
     execution = ExecutionAgent(config.agents.execution)
     if strategy is not None:
         risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
-        agents: Agents = StrategyAgents(strategy, execution, risk, allow_short=allow_short)
+        agents: Agents = StrategyAgents(
+            strategy,
+            execution,
+            risk,
+            allow_short=allow_short,
+            one_symbol=len(panel.symbols) == 1 and int(panel.leaves_at[0]) == NEVER,
+        )
         return Deciders(agents, risk, warmup, name, inputs)
 
     from agents.coordinator import Coordinator
@@ -193,7 +223,12 @@ def build_deciders(
     coordinator = Coordinator(
         indicators=indicators,
         analyst=MarketAnalyst(config.agents.analyst, external_views=views),
-        strategy=StrategyAgent(config.agents.strategy, allow_short=allow_short),
+        strategy=StrategyAgent(
+            config.agents.strategy,
+            allow_short=allow_short,
+            # By the calendar that the settings name and the interval of the first bars: nothing later.
+            bars_per_year=bars_per_year(panel.calendar, panel.interval),
+        ),
         risk=risk,
         execution=execution,
     )
@@ -234,6 +269,51 @@ def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def run_notes(account: Account, deciders: Deciders) -> list[str]:
+    """What happened in a run that its figures do not show by themselves."""
+    panel, last = account.tape.panel, account.tape.row
+    notes = []
+    for symbol, row in account.broker.delisted:
+        closes = panel.stack[CLOSE, row + 1 : last + 1, panel.symbols.index(symbol)]
+        again = " Its bars came back later." if bool(np.any(~np.isnan(closes))) else ""
+        notes.append(
+            f"{symbol} had no bar for {account.broker.delisting_bars} rows and was closed as delisted at "
+            f"{panel.as_of[row][:10]}, at its last close.{again}"
+        )
+    agents = deciders.agents
+    if isinstance(agents, StrategyAgents):
+        if agents.most_asked_frac > MANY_TIMES_EQUITY:
+            notes.append(
+                f"Weights of up to {agents.most_asked_frac:,.6g} in sum were asked for; 1 is all of the "
+                "equity."
+            )
+        if isinstance(agents.strategy, WeightsStrategy):
+            notes += _weights_notes(agents.strategy)
+    return notes
+
+
+def _weights_notes(weights: WeightsStrategy) -> list[str]:
+    """Rows of `--weights` that the figures do not hold."""
+    if not weights.applied:
+        return ["No row of the weights was visible by the last bar: nothing was traded."]
+    notes = []
+    lost = weights.passed_over
+    if lost:
+        count = sum(lost.values())
+        named = ", ".join(f"{symbol} ({rows})" for symbol, rows in list(lost.items())[:10])
+        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+        notes.append(
+            f"{_rows_were(count)} passed over, for the symbol had no bar yet: {named}{more}."
+        )
+    if weights.rows_not_reached:
+        notes.append(f"{_rows_were(weights.rows_not_reached)} not reached by the last bar.")
+    return notes
+
+
+def _rows_were(count: int) -> str:
+    return f"{count:,} rows of the weights were" if count > 1 else "1 row of the weights was"
+
+
 def outcome_of(
     account: Account,
     benchmark: Account,
@@ -241,7 +321,7 @@ def outcome_of(
     config: AthenaConfig,
     mode: str,
     run_dir: Path,
-    decided_by: str,
+    deciders: Deciders,
     seconds: float,
     interrupted: bool,
 ) -> RunOutcome:
@@ -250,6 +330,10 @@ def outcome_of(
     times = curve_times(panel, curve)
     steps = len(curve.equity_usd)
     last = curve.first_row + steps - 1
+    per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
+    notes = [*panel.notes, *run_notes(account, deciders)]
+    if calendar_note is not None:
+        notes.append(calendar_note)
     return RunOutcome(
         run_dir=str(run_dir),
         mode=mode,
@@ -264,11 +348,11 @@ def outcome_of(
             interval=panel.interval,
             has_volume=panel.has_volume,
             sha256=panel.sha256,
-            notes=panel.notes,
+            notes=tuple(notes),
         ),
         seed=config.seed,
         config_hash=config_hash(config),
-        bars_per_year=bars_per_year(panel.calendar, panel.interval),
+        bars_per_year=per_year,
         initial_cash_usd=config.trading.initial_cash_usd,
         times=times,
         equity_usd=equity_column(curve),
@@ -281,7 +365,7 @@ def outcome_of(
         orders=account.broker.orders,
         fills=account.broker.fills,
         seconds=seconds,
-        decided_by=decided_by,
+        decided_by=deciders.name,
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
         command=shlex.join(["athena", *sys.argv[1:]])
@@ -291,7 +375,7 @@ def outcome_of(
 
 
 def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
-    """A backtest, its run folder written. Ctrl-C leaves the folder complete for the steps taken.
+    """A backtest, its run folder written. Ctrl-C and SIGTERM leave it complete for the steps taken.
 
     Raises: DataError, UsageError, StrategyError, LookAhead, RunFolderError, StorageError;
     KeyboardInterrupt after the steps taken were saved.
@@ -308,12 +392,16 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        _log_start("backtest", panel, deciders, config, (span.first, span.last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
 
         async def go() -> bool:
             """True when it was cut short."""
+            task = asyncio.current_task()
+            assert task is not None
             try:
-                await replay(account, span, progress)
+                with stopping_on_signals(task.cancel, [signal.SIGTERM]):
+                    await replay(account, span, progress, folder.steps.flush)
             except asyncio.CancelledError:
                 return True
             return False
@@ -325,7 +413,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             account,
             config,
             mode="backtest",
-            decided_by=deciders.name,
+            deciders=deciders,
             began=began,
             interrupted=interrupted,
         )
@@ -340,15 +428,12 @@ def _finish(
     config: AthenaConfig,
     *,
     mode: str,
-    decided_by: str,
+    deciders: Deciders,
     began: float,
     interrupted: bool,
 ) -> None:
     """Write everything that follows from the steps taken."""
     panel, curve = account.tape.panel, account.curve
-    if not account.step:
-        folder.finish(None, "interrupted" if interrupted else "done")
-        return
     span = Span(curve.first_row, curve.first_row + account.step - 1)
     benchmark = run_sync(run_benchmark(panel, config.trading, span))
     outcome = outcome_of(
@@ -357,33 +442,91 @@ def _finish(
         config=config,
         mode=mode,
         run_dir=folder.path,
-        decided_by=decided_by,
+        deciders=deciders,
         seconds=time.monotonic() - began,
         interrupted=interrupted,
     )
     write_outputs(folder.path, outcome)
     folder.finish(None, "interrupted" if interrupted else "done")
+    log.info(
+        "%s %s after %d steps and %.1f s: %d orders, %d fills, equity %.2f USD; it lies in %s",
+        mode,
+        outcome.status,
+        account.step,
+        outcome.seconds,
+        outcome.orders,
+        outcome.fills,
+        curve.equity_usd[-1] if account.step else curve.initial_cash_usd,
+        folder.path,
+    )
+
+
+def _log_start(
+    mode: str,
+    panel: Panel,
+    deciders: Deciders,
+    config: AthenaConfig,
+    span: tuple[int, int | None],
+) -> None:
+    """`span` are the first and the last row; the last is None for a feed without end."""
+    first, last = span
+    log.info(
+        "%s of %s: %d symbols (%s), from %s to %s, decided by %s, seed %d",
+        mode,
+        panel.name,
+        len(panel.symbols),
+        ", ".join(panel.symbols[:10]) + (", ..." if len(panel.symbols) > 10 else ""),
+        panel.as_of[first] if first < panel.rows else "the first decision",
+        "no end" if last is None else panel.as_of[last],
+        deciders.name,
+        config.seed,
+    )
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also from inside a running event loop (a notebook), then in a thread."""
+    """Run a coroutine to its end, also from inside a running event loop (a notebook), then in a thread.
+
+    Ctrl-C cancels it, in both cases, and waits until it has ended.
+    Raises: KeyboardInterrupt when the coroutine did not make an answer of its cancellation.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
     answers: list[T] = []
     errors: list[BaseException] = []
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    ended = threading.Event()
+
+    async def told() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        started.append((asyncio.get_running_loop(), task))
+        return await work
 
     def body() -> None:
         try:
-            answers.append(asyncio.run(work))
+            answers.append(asyncio.run(told()))
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=body, name="athena-run")
     thread.start()
+    interrupted = False
+    while not ended.is_set():  # Thread.join takes a thread for dead once Ctrl-C has interrupted it
+        try:
+            ended.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+            for loop, task in started:
+                with suppress(RuntimeError):  # the loop may have closed in this moment
+                    loop.call_soon_threadsafe(task.cancel)
     thread.join()
     if errors:
+        if interrupted and isinstance(errors[0], asyncio.CancelledError):
+            raise KeyboardInterrupt from errors[0]
         raise errors[0]
     return answers[0]
 
@@ -400,7 +543,9 @@ class DecideReport:
     views: Sequence[Mapping[str, Any]]
     limits: Sequence[Mapping[str, Any]]
     positions: Mapping[str, float]
+    weights: Mapping[str, float]
     data: Mapping[str, Any]
+    notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `athena decide`."""
@@ -413,7 +558,9 @@ class DecideReport:
             "views": list(self.views),
             "limits": list(self.limits),
             "positions": dict(self.positions),
+            "weights": dict(self.weights),
             "data": dict(self.data),
+            "notes": list(self.notes),
         }
 
 
@@ -422,7 +569,8 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
 
     Prices are scaled so that the last bar is as traded: quantities are real shares, limits real prices.
 
-    Raises: DataError for a moment before the first decision; PriceMissing for a holding without a price.
+    Raises: DataError for a moment before the first decision and for a book that is worth nothing;
+    PriceMissing for a holding without a price.
     """
     config = resolve(config, options)
     panel = load_data(config, options)
@@ -436,41 +584,80 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
             f"{span.first + 1}.",
             "Give more history, or lower trading.warmup_bars.",
         )
+    _log_start("decide", panel, deciders, config, (row, row))
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
     for earlier in range(row):
         skip_row(account, earlier)
+    notes = list(panel.notes)
     if options.holdings is not None:
-        cash, holdings = read_holdings(options.holdings)
-        _seed(account, row, cash, holdings)
+        holdings = read_holdings(options.holdings)
+        _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
+        if holdings.cash_usd is None:
+            notes.append("The holdings have no CASH line: cash is taken to be 0.")
+    age = _age_note(panel, row, options.as_of)
+    if age is not None:
+        notes.append(age)
     record = run_sync(run_step(account, row))
     assert record is not None
+    equity = record["equity_usd"]
+    if not equity > 0.0:
+        raise DataError(
+            f"The book is worth {equity:,.2f} USD at {record['as_of']}.",
+            "Check the quantities and the CASH line of --holdings.",
+        )
+    log.info("decided at %s: %d orders, nothing placed", record["as_of"], len(record["orders"]))
     return DecideReport(
         as_of=record["as_of"],
-        equity_usd=record["equity_usd"],
+        equity_usd=equity,
         cash_usd=record["cash_usd"],
-        orders=[_plain(order) for order in record["orders"]],
+        orders=[_estimated(order, panel, row, record["positions"]) for order in record["orders"]],
         targets=record["targets"],
         views=_view_rows(record["views"]),
         limits=[_plain(verdict) for verdict in record["verdict"]],
         positions=record["positions"],
-        data={"name": panel.name, "mock": panel.mock, "notes": list(panel.notes)},
+        weights={
+            symbol: quantity * float(panel.stack[MARK, row, panel.symbols.index(symbol)]) / equity
+            for symbol, quantity in record["positions"].items()
+        },
+        data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
+        notes=notes,
     )
+
+
+def _estimated(
+    order: Order, panel: Panel, row: int, positions: Mapping[str, float]
+) -> dict[str, Any]:
+    """An order with its signed number of shares: as fixed, or what a market order would come to at the last
+    close (it is fixed at the fill)."""
+    plain = _plain(order)
+    if order.quantity is not None:
+        shares = order.quantity if order.side == "buy" else -order.quantity
+    else:
+        assert order.value_usd is not None
+        close = float(panel.stack[MARK, row, panel.symbols.index(order.symbol)])
+        shares = order.value_usd / close - positions.get(order.symbol, 0.0)
+    return {**plain, "estimated_quantity": round(shares, 6)}
+
+
+def _age_note(panel: Panel, row: int, as_of: str | None) -> str | None:
+    """A sentence when the last bar is older than a week at the moment of the decision."""
+    moment = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "ns")
+    if as_of is not None:
+        moment = min(moment, np.datetime64(as_of[:10], "ns"))
+    days = int((moment - panel.times[row]) / np.timedelta64(1, "D"))
+    if days <= OLD_DAYS:
+        return None
+    return f"The last bar is {days:,} days old: these orders are for then, not for today."
 
 
 def _row_as_of(panel: Panel, as_of: str | None) -> int:
     """The last row known at a moment; a bare date means through that day."""
     if as_of is None:
         return panel.rows - 1
-    try:
-        moment = np.datetime64(as_of.removesuffix("Z").removesuffix("+00:00"), "ns")
-    except ValueError:
-        raise DataError(
-            f"--as-of {as_of} is no moment.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
-        ) from None
-    if len(as_of) <= len("YYYY-MM-DD"):
-        moment += np.timedelta64(1, "D")
-    row = int(np.searchsorted(panel.times, moment, side="right")) - 1
+    moment, is_date = moment_of(as_of, "--as-of")
+    known = session_days(panel) if is_date else panel.times
+    row = int(np.searchsorted(known, moment, side="right")) - 1
     if row < 0:
         raise DataError(
             f"--as-of {as_of} lies before the first bar ({panel.as_of[0]}).",
@@ -562,11 +749,13 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        last = None if endless else panel.rows - 1
+        _log_start("paper-trade", panel, deciders, config, (first, last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
 
         async def go() -> None:
             stop = asyncio.Event()
-            with stopping_on_signals(stop):
+            with stopping_on_signals(stop.set):
                 await trade_rows(
                     account,
                     feed,
@@ -587,7 +776,7 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
             account,
             config,
             mode="paper-trade",
-            decided_by=deciders.name,
+            deciders=deciders,
             began=began,
             interrupted=False,
         )
@@ -618,7 +807,8 @@ class DryRunReport:
             "faults": list(self.faults),
             "sends_orders": False,
             "notes": [
-                "No orders are sent. To trade without money, bar by bar: athena paper-trade."
+                *self.faults,
+                "No orders are sent. To trade without money, bar by bar: athena paper-trade.",
             ],
         }
 
@@ -653,7 +843,7 @@ def dry_run(config: AthenaConfig) -> DryRunReport:
         ),
         Part("live feed", "off", "not built yet"),
         Part("model", "off", "not built yet"),
-        Part("memory", "off", "not built yet"),
+        Part("memory", "off", "not part of a run yet; `athena memory` works"),
         Part("learning", "off", "not built yet"),
     ]
     return DryRunReport(tuple(parts), tuple(taken_names()))
@@ -680,7 +870,9 @@ def taken_names() -> list[str]:
     owners = packages_distributions()
     found = []
     for name in OUR_NAMES:
-        others = sorted({d for d in owners.get(name, []) if d.lower() != OUR_DISTRIBUTION})
+        others = sorted(
+            {d for d in owners.get(name, []) if d.lower().replace("_", "-") != OUR_DISTRIBUTION}
+        )
         if others:
             found.append(
                 f"The name `{name}` is also a package of {', '.join(others)}: install Athena in an "

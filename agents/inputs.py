@@ -1,13 +1,15 @@
 """Weights, views and holdings that a user gives as files or tables.
 
-Owns their columns, their checks and when a row becomes visible. A row with a bare date is visible from
-the beginning of that day (UTC) on, so at that day's close; times without a zone are UTC.
+Owns their columns, their checks and when a row becomes visible: from its time on. A bare date stands for
+what was known at that day's close, so it is visible at the first bar known after the day began (UTC); a
+bar known at midnight belongs to the day before. Times without a zone are UTC.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,96 +19,175 @@ import numpy.typing as npt
 from core.errors import DataError
 from core.protocols import History, State
 from core.types import Views
+from trading.sources.times import ISO_CURE, read_stamps
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
+TimeArray = npt.NDArray[np.datetime64]
+
+CASH = "CASH"
+_DAY_NS = 86_400_000_000_000
+_ALIASES = {"date": "time", "timestamp": "time", "datetime": "time", "ticker": "symbol"}
 
 
-def read_table(source: Path | pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """A CSV, Parquet or Feather file (or a frame) with at least these columns, lower-cased.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sheet:
+    """A table as given: `lines` [K] are its rows as a person counts them (a CSV's header is row 1)."""
 
+    name: str
+    frame: pd.DataFrame
+    lines: npt.NDArray[np.int64]
+
+    def at(self, row: int) -> str:
+        return f"{self.name}, row {int(self.lines[row])}"
+
+
+def read_sheet(source: Path | pd.DataFrame, columns: Sequence[str], what: str) -> Sheet:
+    """A CSV (also .gz), Parquet or Feather file, or a frame, with at least these columns, in any case.
+
+    `date`, `timestamp` and `datetime` stand for `time`, `ticker` for `symbol`. Text stays text, so that a
+    symbol may be called NA or 0050.
     Raises: DataError for a missing file, a table that cannot be read, missing columns, an empty table.
     """
     import pandas as pd
 
     if isinstance(source, pd.DataFrame):
-        frame, name = source.copy(), f"the {what} table"
+        name = f"the {what} table"
+        frame = source.reset_index() if _has_labels(source.index) else source.copy()
+        first = 1
     else:
-        name = str(source)
-        try:
-            if source.suffix in (".parquet", ".pq"):
-                frame = pd.read_parquet(source)
-            elif source.suffix in (".feather", ".ft"):
-                frame = pd.read_feather(source)
-            else:
-                frame = pd.read_csv(source)
-        except FileNotFoundError:
+        name = f"--{what} {source}"
+        frame, first = _read_file(source, name)
+    frame.columns = pd.Index([_column_name(column) for column in frame.columns])
+    lines = np.arange(first, first + len(frame))
+    if isinstance(source, Path) and first == 2:
+        blank = (frame == "").all(axis=1).to_numpy(dtype=bool)
+        frame, lines = frame[~blank], lines[~blank]
+    for column in columns:
+        count = int((frame.columns == column).sum())
+        if count != 1:
+            word = "has no column" if count == 0 else f"has {count} columns called"
             raise DataError(
-                f"--{what} {source}: there is no such file.", "Check the path."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"--{what} {source} cannot be read as a table: {error}.",
-                "Give a CSV, Parquet or Feather file.",
-            ) from error
-    if "time" in columns and "time" not in [str(c).lower() for c in frame.columns]:
-        frame = frame.rename(columns={"date": "time", "timestamp": "time", "Date": "time"})
-    frame.columns = [str(column).strip().lower() for column in frame.columns]
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{name} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}.",
-            f"The columns are {', '.join(columns)}.",
-        )
-    if frame.empty:
+                f"{name} {word} {column}; it has {', '.join(frame.columns)}.",
+                f"The columns are {', '.join(columns)}.",
+            )
+    if len(frame) == 0:
         raise DataError(f"{name} has no rows.", "Give at least one.")
-    return frame
+    return Sheet(name, frame.reset_index(drop=True), lines)
 
 
-def _numbers(frame: pd.DataFrame, column: str, name: str, *, empty: bool = False) -> FloatArray:
+def _read_file(path: Path, name: str) -> tuple[pd.DataFrame, int]:
+    """(frame, the number of its first row)."""
     import pandas as pd
 
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)
-    blank = frame[column].isna().to_numpy()
-    bad = np.flatnonzero((~np.isfinite(values)) & ~(blank & empty))
-    if len(bad):
-        raise DataError(
-            f"{name}, row {int(bad[0]) + 2}: {column} is {frame[column].iloc[int(bad[0])]!r}.",
-            "Give a finite number.",
+    try:
+        if path.suffix in (".parquet", ".pq", ".feather", ".ft", ".arrow"):
+            parquet = path.suffix in (".parquet", ".pq")
+            frame = pd.read_parquet(path) if parquet else pd.read_feather(path)
+            return (frame.reset_index() if _has_labels(frame.index) else frame), 1
+        frame = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            skipinitialspace=True,
+            encoding="utf-8-sig",
         )
-    return values
+        return frame.fillna(""), 2
+    except FileNotFoundError:
+        raise DataError(f"{name}: there is no such file.", "Check the path.") from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{name} is empty.", "Give a header and rows.") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{name} cannot be read as a table: {reason}.", "Give a CSV, Parquet or Feather file."
+        ) from error
 
 
-def _times(frame: pd.DataFrame, name: str) -> npt.NDArray[np.datetime64]:
+def _has_labels(index: pd.Index) -> bool:
+    """True for an index that says something: times, or levels with names."""
     import pandas as pd
 
-    times = pd.to_datetime(frame["time"], utc=True, errors="coerce", format="mixed")
-    bad = np.flatnonzero(times.isna().to_numpy())
+    return isinstance(index, pd.DatetimeIndex) or any(name is not None for name in index.names)
+
+
+def _column_name(column: object) -> str:
+    name = str(column).strip().lower()
+    return _ALIASES.get(name, "time" if name == "index" else name)
+
+
+def _numbers(sheet: Sheet, column: str, *, empty: bool = False) -> FloatArray:
+    """A column of finite numbers; with `empty`, an empty cell is NaN. Raises: DataError with the row."""
+    import pandas as pd
+
+    cells = sheet.frame[column]
+    text = cells.astype(str).str.strip()
+    blank = cells.isna().to_numpy(dtype=bool) | text.str.lower().isin(("", "nan")).to_numpy()
+    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~np.isfinite(values) & ~(blank & empty))
     if len(bad):
+        row = int(bad[0])
+        found = "empty" if blank[row] else repr(str(text.iloc[row]))
+        raise DataError(f"{sheet.at(row)}: {column} is {found}.", "Give a finite number.")
+    return np.where(blank, np.nan, values)
+
+
+def _symbols(sheet: Sheet) -> list[str]:
+    cells = sheet.frame["symbol"]
+    names = cells.astype(str).str.strip()
+    absent = np.flatnonzero((cells.isna() | (names == "")).to_numpy(dtype=bool))
+    if len(absent):
+        raise DataError(f"{sheet.at(int(absent[0]))}: there is no symbol.", "Name one.")
+    found: list[str] = names.tolist()
+    return found
+
+
+def _times(sheet: Sheet) -> TimeArray:
+    """From when on each row is visible, [K]; see the module's docstring for bare dates."""
+    import pandas as pd
+
+    cells = sheet.frame["time"]
+    stamps, faults = read_stamps(cells, sheet.lines, sheet.name)
+    if faults:
         raise DataError(
-            f"{name}, row {int(bad[0]) + 2}: time is {frame['time'].iloc[int(bad[0])]!r}.",
-            "Write it as YYYY-MM-DD, or as ISO 8601 with a zone.",
+            f"{sheet.name}, row {faults[0].row}: {faults[0].found}.",
+            f"{ISO_CURE[0].upper()}{ISO_CURE[1:]}.",
         )
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    dates = (stamps.utc % _DAY_NS == 0) & ~stamps.zoned
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        dates &= bool(dates.all())
+    else:
+        dates &= ~cells.astype(str).str.contains(":").to_numpy(dtype=bool)
+    times: TimeArray = (stamps.utc + dates).view("datetime64[ns]")
+    return times
+
+
+def _refuse_twice(sheet: Sheet, times: TimeArray, symbols: Sequence[str], what: str) -> None:
+    seen: set[tuple[int, str]] = set()
+    for row, key in enumerate(zip(times.astype(np.int64).tolist(), symbols, strict=True)):
+        if key in seen:
+            raise DataError(
+                f"{sheet.at(row)}: {key[1]} has a second {what} at "
+                f"{sheet.frame['time'].iloc[row]}.",
+                "Keep one.",
+            )
+        seen.add(key)
 
 
 class WeightsStrategy:
     """Target weights from a table: the rows of one time are one allocation.
 
     A symbol that an allocation leaves out is 0, an empty weight holds; between allocations everything is
-    held. Each allocation is visible from its time on; the latest visible one counts.
+    held. Each allocation is visible from its time on; the latest visible one counts. A symbol that is not
+    listed when its allocation is taken is passed over, and not bought later.
     """
 
     warmup = 0
 
-    def __init__(
-        self,
-        times: npt.NDArray[np.datetime64],
-        symbols: Sequence[str],
-        weights: FloatArray,
-    ) -> None:
+    def __init__(self, times: TimeArray, symbols: Sequence[str], weights: FloatArray) -> None:
         self._allocations: dict[int, dict[str, float | None]] = {}
         for moment, symbol, weight in zip(
             times.astype("datetime64[ns]").astype(np.int64).tolist(), symbols, weights, strict=True
@@ -116,7 +197,23 @@ class WeightsStrategy:
             )
         self._moments = sorted(self._allocations)
         self._taken = 0
+        self._passed_over: dict[str, int] = {}
         self.symbols = frozenset(symbols)
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many weights other than 0 were lost because their symbol was not listed, by symbol."""
+        return dict(sorted(self._passed_over.items()))
+
+    @property
+    def rows_not_reached(self) -> int:
+        """Rows of allocations that were not visible yet at the last decision."""
+        return sum(len(self._allocations[moment]) for moment in self._moments[self._taken :])
+
+    @property
+    def applied(self) -> bool:
+        """Whether any allocation was visible yet."""
+        return self._taken > 0
 
     def decide(self, history: History, state: State) -> Mapping[str, float | None] | None:
         now = int(history.times[-1].astype("datetime64[ns]").astype(np.int64))
@@ -126,6 +223,9 @@ class WeightsStrategy:
         self._taken = visible
         listed = set(history.symbols)
         allocation = self._allocations[self._moments[visible - 1]]
+        for symbol, weight in allocation.items():
+            if weight and symbol not in listed:
+                self._passed_over[symbol] = self._passed_over.get(symbol, 0) + 1
         return {symbol: weight for symbol, weight in allocation.items() if symbol in listed}
 
 
@@ -136,25 +236,33 @@ def read_weights(source: Path | pd.DataFrame) -> WeightsStrategy:
     """
     import pandas as pd
 
-    if isinstance(source, pd.DataFrame) and not {"symbol", "weight"} <= {
-        str(c).lower() for c in source.columns
-    }:
-        wide = source.copy()
-        wide.index.name, wide.columns.name = "time", "symbol"
-        source = pd.DataFrame({"weight": wide.stack()}).reset_index()
-    name = "the weights table" if isinstance(source, pd.DataFrame) else str(source)
-    frame = read_table(source, ("time", "symbol", "weight"), "weights")
-    times, weights = _times(frame, name), _numbers(frame, "weight", name, empty=True)
-    symbols = frame["symbol"].astype(str).str.strip()
-    twice = np.flatnonzero(pd.DataFrame({"t": times, "s": symbols.to_numpy()}).duplicated())
-    if len(twice):
-        row = int(twice[0])
-        raise DataError(
-            f"{name}, row {row + 2}: {symbols.iloc[row]} has a second weight at "
-            f"{frame['time'].iloc[row]}.",
-            "Keep one.",
-        )
-    return WeightsStrategy(times, symbols.tolist(), weights)
+    if isinstance(source, pd.DataFrame) and _is_wide(source):
+        source = _long(source)
+    sheet = read_sheet(source, ("time", "symbol", "weight"), "weights")
+    symbols, times = _symbols(sheet), _times(sheet)
+    _refuse_twice(sheet, times, symbols, "weight")
+    return WeightsStrategy(times, symbols, _numbers(sheet, "weight", empty=True))
+
+
+def _is_wide(frame: pd.DataFrame) -> bool:
+    names = {_column_name(column) for column in frame.columns} | set(frame.index.names)
+    return not {"symbol", "weight"} & names
+
+
+def _long(wide: pd.DataFrame) -> pd.DataFrame:
+    """Times x symbols as rows of time, symbol and weight; the times are the index, or a column."""
+    import pandas as pd
+
+    names = [_column_name(column) for column in wide.columns]
+    place = names.index("time") if "time" in names else None
+    times = wide.index if place is None else wide.iloc[:, place]
+    parts = [
+        pd.DataFrame({"time": times, "symbol": str(name), "weight": wide.iloc[:, at].to_numpy()})
+        for at, name in enumerate(wide.columns)
+        if at != place
+    ]
+    nothing = pd.DataFrame({"time": [], "symbol": [], "weight": []})
+    return pd.concat(parts, ignore_index=True) if parts else nothing
 
 
 class ViewsTable:
@@ -162,7 +270,7 @@ class ViewsTable:
 
     def __init__(
         self,
-        times: npt.NDArray[np.datetime64],
+        times: TimeArray,
         symbols: Sequence[str],
         expected_return_frac: FloatArray,
         confidence: FloatArray,
@@ -194,39 +302,40 @@ class ViewsTable:
 
 def read_views(path: Path) -> ViewsTable:
     """Raises: DataError, also for a confidence outside 0 to 1."""
-    frame = read_table(path, ("time", "symbol", "expected_return_frac", "confidence"), "views")
-    name = str(path)
-    confidence = _numbers(frame, "confidence", name)
+    sheet = read_sheet(path, ("time", "symbol", "expected_return_frac", "confidence"), "views")
+    confidence = _numbers(sheet, "confidence")
     outside = np.flatnonzero((confidence < 0.0) | (confidence > 1.0))
     if len(outside):
+        row = int(outside[0])
         raise DataError(
-            f"{name}, row {int(outside[0]) + 2}: confidence is {confidence[outside[0]]}.",
-            "It lies between 0 and 1.",
+            f"{sheet.at(row)}: confidence is {confidence[row]}.", "It lies between 0 and 1."
         )
-    return ViewsTable(
-        _times(frame, name),
-        frame["symbol"].astype(str).str.strip().tolist(),
-        _numbers(frame, "expected_return_frac", name),
-        confidence,
-    )
+    symbols, times = _symbols(sheet), _times(sheet)
+    _refuse_twice(sheet, times, symbols, "view")
+    return ViewsTable(times, symbols, _numbers(sheet, "expected_return_frac"), confidence)
 
 
-def read_holdings(path: Path) -> tuple[float, dict[str, float]]:
-    """`--holdings`: (cash in dollars, quantity by symbol) from columns `symbol, quantity` and a CASH row.
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """A user's book: quantities in shares; `cash_usd` is None where the file has no CASH line."""
+
+    cash_usd: float | None
+    quantities: Mapping[str, float]
+
+
+def read_holdings(path: Path) -> Holdings:
+    """`--holdings`: columns `symbol, quantity` and a CASH line.
 
     Raises: DataError, also for a symbol named twice.
     """
-    frame = read_table(path, ("symbol", "quantity"), "holdings")
-    quantities = _numbers(frame, "quantity", str(path))
-    symbols = frame["symbol"].astype(str).str.strip()
+    sheet = read_sheet(path, ("symbol", "quantity"), "holdings")
+    symbols, quantities = _symbols(sheet), _numbers(sheet, "quantity")
     held: dict[str, float] = {}
     for row, (symbol, quantity) in enumerate(zip(symbols, quantities.tolist(), strict=True)):
         if symbol in held:
-            raise DataError(
-                f"{path}, row {row + 2}: {symbol} stands there twice.", "Keep one line."
-            )
+            raise DataError(f"{sheet.at(row)}: {symbol} stands there twice.", "Keep one line.")
         held[symbol] = quantity
-    return held.pop("CASH", 0.0), {symbol: q for symbol, q in held.items() if q}
+    return Holdings(held.pop(CASH, None), {symbol: q for symbol, q in held.items() if q})
 
 
 def check_known(named: frozenset[str], known: Sequence[str], what: str) -> None:

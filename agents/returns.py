@@ -62,9 +62,9 @@ class ReturnsWindow:
 
 def filled(returns: FloatArray) -> FloatArray:
     """Returns [K, N] with each NaN replaced by the mean of its row's numbers, or 0 if it has none."""
-    missing = np.isnan(returns)
-    if not missing.any():
+    if not math.isnan(np.add.reduce(returns, None)):
         return returns
+    missing = np.isnan(returns)
     returns = np.where(missing, 0.0, returns)
     known = (~missing).sum(axis=1)
     mean = returns.sum(axis=1) / np.maximum(known, 1)

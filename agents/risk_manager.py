@@ -11,7 +11,8 @@ The order of limits, each of which sees what the one before left:
 4. `turnover_limit`: what *adds* to positions is scaled so that the whole step's one-way turnover fits.
    Reductions are counted first and never held back. It stands before the limits on the portfolio, so
    that what those force to be sold is sold, turnover or not.
-5. `correlation_limit`: a larger position whose returns follow the rest of the portfolio too closely.
+5. `correlation_limit`: nothing is added to a larger position whose returns follow the rest of the portfolio
+   too closely. What is held already stays: a correlation is a noisy reason to sell.
 6. `sector_limit`: gross weight of one sector.
 7. `gross_limit`, or `drawdown_reducing` where the drawdown state has lowered it.
 8. `net_limit`: the longer side is scaled.
@@ -85,7 +86,7 @@ def next_drawdown(state: DrawdownState, equity_usd: float, config: RiskConfig) -
             return DrawdownState("halted", peak, bars + 1)
         return DrawdownState("reducing", equity_usd, 1)
     peak = max(peak, equity_usd)
-    drawdown_frac = 1.0 - equity_usd / peak if peak > 0.0 else 0.0
+    drawdown_frac = (peak - equity_usd) / peak if peak > 0.0 else 0.0
     if config.halt_drawdown_frac is not None and drawdown_frac >= config.halt_drawdown_frac:
         return DrawdownState("halted", peak, 1)
     if mode == "active":
@@ -227,7 +228,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
             if config.max_turnover_frac is not None:
                 target = note("turnover_limit", self._turnover(target, held_frac))
             if config.max_correlation is not None and len(target) > 1:
-                target = note("correlation_limit", self._correlation(target, hold, history))
+                target = note("correlation_limit", self._correlation(target, held_frac, history))
             if self._watches_sectors:
                 target = note("sector_limit", self._sector(target, hold, history))
             code, limit = self._gross_limit(mode)
@@ -269,9 +270,9 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         scale = max(limit - (traded - total_added), 0.0) / total_added
         return np.where(added > 0.0, np.copysign(base + scale * added, target), target)
 
-    def _correlation(self, target: FloatArray, hold: BoolArray, history: History) -> FloatArray:
-        """Cut positions above `correlated_position_frac` whose own returns (with the position's sign)
-        correlate with those of the rest of the portfolio by more than `max_correlation`.
+    def _correlation(self, target: FloatArray, held: FloatArray, history: History) -> FloatArray:
+        """Cut additions above `correlated_position_frac` to symbols whose own returns (with the position's
+        sign) correlate with those of the rest of the portfolio by more than `max_correlation`.
 
         Moments are taken about zero, as usual for daily returns; all symbols are judged at once, each
         against the portfolio as wanted, so the result does not depend on their order.
@@ -279,8 +280,8 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         config = self._config
         small, limit = config.correlated_position_frac, config.max_correlation
         assert limit is not None
-        large = np.abs(target) > np.where(hold, small * self._slack, small) + ROUNDING
-        columns = large.nonzero()[0]
+        kept = np.maximum(np.where(target * held > 0.0, np.abs(held), 0.0), small)
+        columns = (np.abs(target) > kept + ROUNDING).nonzero()[0]
         if len(columns) == 0:
             return target
         returns = self._returns.follow(history)
@@ -289,13 +290,11 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         portfolio = returns @ target
         own = returns if len(columns) == len(target) else returns[:, columns]
         weight = target[columns]
-        variance = _SUM(own * own, 0)
-        covariance = _SUM(own * portfolio[:, None], 0)
+        variance = np.einsum("rc,rc->c", own, own)
+        covariance = portfolio @ own
         rest_covariance = (covariance - weight * variance) * np.sign(weight)
         rest_variance = (
-            float(_SUM(portfolio * portfolio))
-            - 2.0 * weight * covariance
-            + weight * weight * variance
+            float(portfolio @ portfolio) - 2.0 * weight * covariance + weight * weight * variance
         )
         over = (rest_covariance > 0.0) & (
             rest_covariance * rest_covariance
@@ -305,7 +304,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
             return target
         fresh = target.copy()
         cut = columns[over]
-        fresh[cut] = np.copysign(small, target[cut])
+        fresh[cut] = np.copysign(kept[cut], target[cut])
         return fresh
 
     def _sector(self, target: FloatArray, hold: BoolArray, history: History) -> FloatArray:

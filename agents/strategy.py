@@ -65,7 +65,10 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
     name = "strategy"
     task = "Turn signals and views into target weights."
 
-    def __init__(self, config: StrategyConfig, allow_short: bool) -> None:
+    def __init__(
+        self, config: StrategyConfig, allow_short: bool, bars_per_year: float = 252.0
+    ) -> None:
+        """`bars_per_year` counts where the settings leave it open (null)."""
         self._config = config
         self._allow_short = allow_short
         self._weights = (
@@ -76,7 +79,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         )
         self._enough = config.min_signal_frac * sum(self._weights) - _SMALLEST
         self._prepared: tuple[FloatArray, FloatArray] | None = None
-        self._year_root = math.sqrt(config.bars_per_year)
+        self._year_root = math.sqrt(config.bars_per_year or bars_per_year)
         self._returns = ReturnsWindow(config.portfolio_volatility_bars)
 
     @property
@@ -165,7 +168,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         returns = self._returns.follow(observation.history)
         portfolio = returns @ raw
         volatility = self._year_root * math.sqrt(
-            float(np.add.reduce(portfolio * portfolio)) / max(len(returns), 1)
+            float(portfolio @ portfolio) / max(len(returns), 1)
         )
         # A hedged book is never taken to be calmer than a cash-like holding of its gross weight.
         volatility = max(volatility, config.volatility_floor_frac * float(np.add.reduce(size)))
@@ -202,6 +205,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
                 left = base + added * max(1.0 - excess / total, 0.0)
                 left = np.trunc(left * _GRID) / _GRID
                 wanted = np.where(added > 0.0, np.copysign(left, wanted), wanted)
-                trading &= (added == 0.0) | (left - base > band * np.maximum(left, share))
+                worth = left - base > band * np.maximum(left, share)
+                trading &= (added == 0.0) | (base < now) | worth
         result: FloatArray = np.where(trading, wanted, np.nan)
         return result

@@ -6,16 +6,18 @@ and the line. The call into the strategy is one of the three borders where every
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,13 +34,18 @@ from trading.engine import NO_DECISION
 FloatArray = npt.NDArray[np.float64]
 WEIGHT_DIGITS = 8
 _OUR_ROOT = Path(__file__).resolve().parent.parent
-_OURS = tuple(
-    str(_OUR_ROOT / name) for name in ("agents", "core", "trading", "main.py", "athena.py")
+_OURS = (
+    *(str(_OUR_ROOT / name) + os.sep for name in ("agents", "core", "trading")),
+    *(str(_OUR_ROOT / name) for name in ("main.py", "athena.py")),
 )
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_LIBRARIES = (
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    "<frozen ",
 )
-_PAST_THE_END = re.compile(r"index (-?\d+) is out of bounds for axis 0 with size (\d+)")
+_PAST_THE_END = re.compile(r"index (-?\d+) is out of bounds for axis (\d) with size (\d+)")
+_MOST = 1e6
+"""A weight beyond this is a slip, not a wish."""
+_SHOWN_CHARACTERS = 120
 
 
 def load_strategy(spec: str, params: Sequence[tuple[str, str]] = ()) -> Strategy:
@@ -67,16 +74,38 @@ def load_strategy(spec: str, params: Sequence[tuple[str, str]] = ()) -> Strategy
             f"{path} has no class {name}.",
             f"Classes with `decide` there: {', '.join(classes) or 'none'}.",
         )
+    arguments = {key: _param(key, value) for key, value in params}
+    taken = inspect.signature(found)
     try:
-        made = found(**{key: yaml.safe_load(value) for key, value in params})
-    except Exception as error:
+        taken.bind(**arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"--param does not fit {name}: {error}.", f"It is made as {name}{taken}."
+        ) from None
+    try:
+        made = found(**arguments)
+    except (Exception, SystemExit) as error:
         raise _strategy_error(error, f"{name}(...)") from error
     return check_strategy(made)
+
+
+def _param(key: str, value: str) -> object:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"--param {key}={value} is no YAML value.", "Write a number, true, text or [1, 2]."
+        ) from None
 
 
 def check_strategy(strategy: object) -> Strategy:
     """The same object, once it is known to have `decide(history, state)` and a sensible `warmup`."""
     name = type(strategy).__name__
+    if inspect.isclass(strategy):
+        raise StrategyError(
+            f"the strategy is the class {strategy.__name__} itself.",
+            f"Give an object of it: {strategy.__name__}().",
+        )
     decide = getattr(strategy, "decide", None)
     if not callable(decide):
         raise StrategyError(
@@ -102,24 +131,34 @@ def check_strategy(strategy: object) -> Strategy:
 
 def _load_module(path: Path) -> ModuleType:
     name = f"athena_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} cannot be loaded as Python.", "Give a .py file.")
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except SyntaxError as error:
+        where = f", line {error.lineno}" if error.lineno else ""
         raise StrategyError(
-            f"{error.filename}, line {error.lineno}: {error.msg}.", "Mend that line."
+            f"{error.filename or path}{where}: {error.msg}.", "Mend that line."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _strategy_error(error, f"importing {path.name}") from error
     finally:
         sys.path.remove(folder)
     return module
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Reads the source itself, always: a file saved twice within a second is never taken from the bytecode
+    of the first, and nothing is written beside it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 def _definition(function: Any) -> str:
@@ -142,11 +181,18 @@ def _place(error: BaseException) -> str:
     return f"{frame.filename}, line {frame.lineno}{code}"
 
 
-def _strategy_error(error: Exception, doing: str) -> StrategyError:
+def _strategy_error(error: BaseException, doing: str) -> StrategyError:
+    said = _short(str(error)).rstrip(".")
     return StrategyError(
-        f"{_place(error)}: {doing} raised {type(error).__name__}: {error}.",
+        f"{_place(error)}: {doing} raised {type(error).__name__}{f': {said}' if said else ''}.",
         "Mend that line; -v shows the whole traceback.",
     )
+
+
+def _short(text: str) -> str:
+    """One line, not too long: what a user's objects say of themselves can be pages."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[: _SHOWN_CHARACTERS - 4]} ..."
 
 
 class StrategyAgents:
@@ -154,6 +200,9 @@ class StrategyAgents:
 
     What it returns is checked, then barred symbols and shorts that the account does not allow are cut
     (always), then the risk manager speaks (unless switched off), then execution makes orders of it.
+    `one_symbol` says that the data have one symbol, which never leaves the universe: then, without a risk
+    manager, the same answer for a book that is as wanted is the same decision, without another look.
+    `most_asked_frac` is the largest gross weight asked for so far.
     """
 
     def __init__(
@@ -163,13 +212,16 @@ class StrategyAgents:
         risk: RiskManager | None,
         *,
         allow_short: bool,
+        one_symbol: bool = False,
     ) -> None:
         self.strategy = strategy
         self._execution = execution
         self.risk = risk
         self._allow_short = allow_short
         self._name = type(strategy).__name__
-        self._last: tuple[float, Decision] | None = None
+        self.most_asked_frac = 0.0
+        self._repeats = one_symbol and risk is None
+        self._last: tuple[str, float, float, Decision] | None = None
 
     async def decide(self, history: History, state: State) -> Decision:
         """One decision. Raises: StrategyError, LookAhead (both with file and line)."""
@@ -181,8 +233,18 @@ class StrategyAgents:
             raise
         except IndexError as error:
             raise self._index_error(error, history) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _strategy_error(error, f"{self._name}.decide") from error
+        last = self._last
+        if last is not None and type(answer) is dict and len(answer) == 1:
+            value = answer.get(last[0])
+            if (
+                type(value) is float
+                and value == last[1]
+                and abs(last[2] - state.weight(0)) <= SAME_WEIGHT
+            ):
+                # Most steps change nothing: the same weight, marked as wanted, is the same decision.
+                return last[3]
         symbols = history.symbols
         if len(symbols) == 1:
             return self._decide_one(answer, symbols[0], history, state)
@@ -191,39 +253,61 @@ class StrategyAgents:
     def _index_error(self, error: IndexError, history: History) -> AthenaError:
         """An index just behind the visible rows is a look into the future; any other is a plain fault."""
         match = _PAST_THE_END.search(str(error))
-        if match is None or int(match[2]) != len(history) or int(match[1]) < 0:
+        if match is None or int(match[3]) != len(history) or int(match[1]) < 0:
             return _strategy_error(error, f"{self._name}.decide")
+        if match[2] != "0" and len(history) == len(history.symbols):
+            return _strategy_error(error, f"{self._name}.decide")  # it may be a symbol's column
         return LookAhead(
-            f"{_place(error)}: row {match[1]} was asked for, and {match[2]} rows are known at "
-            f"{history.as_of:%Y-%m-%dT%H:%M:%SZ} (the last is row {int(match[2]) - 1}).",
+            f"{_place(error)}: row {match[1]} was asked for, and {match[3]} rows are known at "
+            f"{history.as_of:%Y-%m-%dT%H:%M:%SZ} (the last is row {int(match[3]) - 1}).",
             "Decide on what has happened: `history.close[-1]` is the present close.",
         )
 
     def _target(self, symbol: str, value: object) -> Target:
         if isinstance(value, Target):
-            target = value
-        elif isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
-            value, bool
-        ):
-            target = Target(float(value))
-        else:
+            return self._checked(symbol, value)
+        if not _is_number(value):
             raise self._nonsense(
-                f"the weight of {symbol} is {value!r}.", "Give a number, a Target or None (hold)."
+                f"the weight of {symbol} is {_short(repr(value))}.",
+                "Give a number, a Target or None (hold).",
+            )
+        return Target(self._weight(symbol, value))
+
+    def _checked(self, symbol: str, target: Target) -> Target:
+        """The same target with plain numbers."""
+        if not _is_number(target.weight):
+            raise self._nonsense(
+                f"the weight of {symbol}'s Target is {_short(repr(target.weight))}.",
+                "Give a number; to hold a symbol, give None in the place of the Target.",
             )
         prices = (target.limit_price, target.stop_price)
-        if not np.isfinite(target.weight):
+        if any(
+            price is not None and not (_is_number(price) and 0.0 < price < 1e15) for price in prices
+        ):
             raise self._nonsense(
-                f"the weight of {symbol} is {target.weight}.",
-                "Leave the symbol out (0) or give None (hold) while there is nothing to say.",
-            )
-        if any(price is not None and not (np.isfinite(price) and price > 0.0) for price in prices):
-            raise self._nonsense(
-                f"{symbol} has the limit {prices[0]} and the stop {prices[1]}.",
+                f"{symbol} has the limit {_short(repr(prices[0]))} and the stop "
+                f"{_short(repr(prices[1]))}.",
                 "Prices are positive numbers, or None.",
             )
         if target.tif not in ("day", "gtc"):
             raise self._nonsense(f"{symbol} has tif {target.tif!r}.", "It is 'day' or 'gtc'.")
-        return target
+        if target.tag is not None and not isinstance(target.tag, str):
+            raise self._nonsense(f"{symbol} has the tag {target.tag!r}.", "It is text, or None.")
+        limit, stop = (None if price is None else float(price) for price in prices)
+        return Target(self._weight(symbol, target.weight), limit, stop, target.tag, target.tif)
+
+    def _weight(self, symbol: str, value: Any) -> float:
+        if not abs(value) < math.inf:
+            raise self._nonsense(
+                f"the weight of {symbol} is {float(value)}.",
+                "Leave the symbol out (0) or give None (hold) while there is nothing to say.",
+            )
+        if abs(value) > _MOST:
+            raise self._nonsense(
+                f"the weight of {symbol} is {_short(repr(value))}.",
+                "It is a fraction of equity: 0.5 is half.",
+            )
+        return float(value)
 
     def _nonsense(self, found: str, cure: str) -> StrategyError:
         place = _definition(self.strategy.decide)
@@ -234,7 +318,7 @@ class StrategyAgents:
             answer = answer.to_dict()
         if not isinstance(answer, Mapping):
             raise self._nonsense(
-                f"there is {answer!r}, a {type(answer).__name__}.",
+                f"there is {_short(repr(answer))}, a {type(answer).__name__}.",
                 "Return weights by symbol, {'AAPL': 0.5}, or None to hold everything.",
             )
         unknown = [name for name in answer if name not in symbols]
@@ -253,17 +337,8 @@ class StrategyAgents:
             weight = math.nan
         elif type(answer) is dict and len(answer) == 1 and type(answer.get(symbol)) is float:
             weight = round(answer[symbol], WEIGHT_DIGITS)
-            if weight - weight != 0.0:
-                self._target(symbol, weight)
-            last = self._last
-            if (
-                last is not None
-                and self.risk is None
-                and weight == last[0]
-                and abs(weight - state.weight(0)) <= SAME_WEIGHT
-            ):
-                # Most steps change nothing: the same weight, marked as wanted, is the same decision.
-                return last[1]
+            if not -_MOST <= weight <= _MOST:
+                self._weight(symbol, weight)
         else:
             value = self._check_mapping(answer, (symbol,)).get(symbol, 0.0)
             if value is None:
@@ -274,12 +349,15 @@ class StrategyAgents:
                 if _is_plain(special):
                     special = None
         wanted = weight
+        self.most_asked_frac = max(self.most_asked_frac, abs(weight))
         verdicts: tuple[Verdict, ...] = ()
+        if weight != 0.0 and history.barred is not None:
+            cut = round(state.weight(0), WEIGHT_DIGITS) if math.isnan(weight) else weight
+            if cut:
+                verdicts = (Verdict(symbol, cut, 0.0, ("not_tradable",)),)
+            weight = 0.0
         if weight < 0.0 and not self._allow_short:
             verdicts = (Verdict(symbol, weight, 0.0, ("short_not_allowed",)),)
-            weight = 0.0
-        if weight != 0.0 and history.barred is not None:
-            verdicts = (Verdict(symbol, weight, 0.0, ("left_universe",)),)
             weight = 0.0
         if self.risk is not None:
             weight, changed = self.risk.review_one(weight, history, state)
@@ -287,7 +365,8 @@ class StrategyAgents:
         intents, ended = self._execution.orders_one(weight, history, state, special)
         if not intents and not verdicts and special is None:
             decision = Decision(targets=_kept(symbol, weight), cancel_columns=ended)
-            self._last = (wanted, decision)
+            if self._repeats and type(answer) is dict and type(answer.get(symbol)) is float:
+                self._last = (symbol, answer[symbol], wanted, decision)
             return decision
         return Decision(
             targets=_kept(symbol, weight), verdict=verdicts, intents=intents, cancel_columns=ended
@@ -298,8 +377,9 @@ class StrategyAgents:
     ) -> Decision:
         count = len(symbols)
         special: dict[int, Target] = {}
+        barred = history.barred
         if answer is None:
-            if self.risk is None:
+            if self.risk is None and barred is None:
                 return NO_DECISION
             wanted = np.full(count, np.nan)
         else:
@@ -314,13 +394,17 @@ class StrategyAgents:
                 wanted[column] = round(target.weight, WEIGHT_DIGITS)
                 if not _is_plain(target):
                     special[column] = target
+            asked = float(np.abs(wanted[~np.isnan(wanted)]).sum())
+            self.most_asked_frac = max(self.most_asked_frac, asked)
         verdicts: tuple[Verdict, ...] = ()
-        barred = history.barred
         if barred is not None:
-            wanted, verdicts = _cut(wanted, barred & (wanted != 0.0), symbols, "left_universe")
+            held = np.round(state.weight_array, WEIGHT_DIGITS)
+            cut = np.where(np.isnan(wanted), held, wanted)
+            verdicts = _cuts(cut, barred & (cut != 0.0), symbols, "not_tradable")
+            wanted = np.where(barred, 0.0, wanted)
         if not self._allow_short and np.any(wanted < 0.0):
-            wanted, more = _cut(wanted, wanted < 0.0, symbols, "short_not_allowed")
-            verdicts += more
+            verdicts += _cuts(wanted, wanted < 0.0, symbols, "short_not_allowed")
+            wanted = np.where(wanted < 0.0, 0.0, wanted)
         accepted = wanted
         if self.risk is not None:
             accepted, more = self.risk.review(wanted, history, state)
@@ -352,14 +436,14 @@ def _kept(symbol: str, weight: float) -> dict[str, float]:
     return {} if weight == 0.0 or math.isnan(weight) else {symbol: weight}
 
 
-def _cut(
-    wanted: FloatArray, mask: npt.NDArray[np.bool_], symbols: tuple[str, ...], reason: str
-) -> tuple[FloatArray, tuple[Verdict, ...]]:
-    """The weights with those of a mask set to 0, and a verdict for each that was asked for."""
-    columns = np.flatnonzero(mask).tolist()
-    verdicts = tuple(
-        Verdict(symbols[c], float(wanted[c]), 0.0, (reason,))
-        for c in columns
-        if wanted[c] == wanted[c]
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _cuts(
+    weights: FloatArray, mask: npt.NDArray[np.bool_], symbols: tuple[str, ...], reason: str
+) -> tuple[Verdict, ...]:
+    """A verdict for every weight of a mask, which is set to 0."""
+    return tuple(
+        Verdict(symbols[c], float(weights[c]), 0.0, (reason,)) for c in np.flatnonzero(mask)
     )
-    return np.where(mask, 0.0, wanted), verdicts

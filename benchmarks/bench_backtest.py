@@ -186,9 +186,12 @@ def agents(report: Report, days: int, rounds: int, universes: tuple[int, ...]) -
             "steps": steps,
             "seconds": seconds,
             "cpu_seconds": median(each["cpu_seconds"] for each in timings),
-            "loop_seconds": median(each["loop_seconds"] for each in timings),
+            "loop_cpu_seconds": median(each["loop_cpu_seconds"] for each in timings),
             "steps_per_second": steps / seconds,
             "symbol_bars_per_second": steps * symbols / seconds,
+            "symbol_bars_per_cpu_second": steps
+            * symbols
+            / median(each["cpu_seconds"] for each in timings),
             "bytes_per_step": first["record_bytes"] / steps,
             "orders": first["orders"],
             "late_orders": first["late_orders"],
@@ -204,10 +207,11 @@ def agents(report: Report, days: int, rounds: int, universes: tuple[int, ...]) -
             )
         )
         if symbols == max(UNIVERSES):
-            rate = row["symbol_bars_per_second"]
+            # By CPU time: the machine is shared, and waiting for it is no work.
+            rate = row["symbol_bars_per_cpu_second"]
             report.checks.append(
                 Check(
-                    f"symbol-bars a second, {symbols} symbols",
+                    f"symbol-bars a CPU second, {symbols} symbols",
                     rate,
                     f">= {SYMBOL_BARS_PER_SECOND:,.0f}",
                     rate >= SYMBOL_BARS_PER_SECOND,
@@ -217,7 +221,8 @@ def agents(report: Report, days: int, rounds: int, universes: tuple[int, ...]) -
     if small < large:
         # The loop alone: what a run costs once would flatter the growth of a step.
         growth = median(
-            (big["loop_seconds"] / big["steps"]) / (little["loop_seconds"] / little["steps"])
+            (big["loop_cpu_seconds"] / big["steps"])
+            / (little["loop_cpu_seconds"] / little["steps"])
             for big, little in zip(taken[large], taken[small], strict=True)
         )
         limit = COST_GROWTH_SHARE * large / small
@@ -295,12 +300,13 @@ def render(report: Report) -> str:
     if report.agents:
         lines.append(
             f"{'Five agents, symbols':<22}{'steps':>7}{'steps/s':>10}{'symbol-bars/s':>15}"
-            f"{'seconds':>9}{'CPU s':>8}{'loop s':>8}{'bytes/step':>12}{'orders':>9}{'late':>7}"
+            f"{'by CPU':>10}{'seconds':>9}{'CPU s':>8}{'loop':>8}{'bytes/step':>12}{'orders':>9}{'late':>7}"
         )
         lines += [
             f"{row['symbols']:<22}{row['steps']:>7}{row['steps_per_second']:>10,.0f}"
-            f"{row['symbol_bars_per_second']:>15,.0f}{row['seconds']:>9.3f}"
-            f"{row['cpu_seconds']:>8.3f}{row['loop_seconds']:>8.3f}"
+            f"{row['symbol_bars_per_second']:>15,.0f}{row['symbol_bars_per_cpu_second']:>10,.0f}"
+            f"{row['seconds']:>9.3f}"
+            f"{row['cpu_seconds']:>8.3f}{row['loop_cpu_seconds']:>8.3f}"
             f"{row['bytes_per_step']:>12,.0f}{row['orders']:>9}{row['late_orders']:>7}"
             for row in report.agents
         ]

@@ -88,7 +88,14 @@ def measure(model: Any) -> list[dict[str, Any]]:
     with torch.no_grad():
         (ours, _), (bare, _) = in_turns(lambda: model.encode_batch(alike), bare_ways(model, alike))
         rows.append(
-            row("encode_batch, 32 x 128, over the bare pass", ours, bare, ours / bare, 1.1, -1)
+            row(
+                "encode_batch, 32 x 128, over the bare pass",
+                ours,
+                bare,
+                ours / bare,
+                limit=1.1,
+                direction=-1,
+            )
         )
         one = alike[:1]
         (ours, _), (bare, _) = in_turns(

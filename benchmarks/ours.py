@@ -67,12 +67,12 @@ def comparison_config() -> AthenaConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """One timed run of the engine. `loop_seconds` is the steps alone."""
+    """One timed run of the engine. `loop_cpu_seconds` is the steps alone."""
 
     account: Account
     seconds: float
     cpu_seconds: float
-    loop_seconds: float
+    loop_cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class AgentsTiming:
     steps: int
     seconds: float
     cpu_seconds: float
-    loop_seconds: float
+    loop_cpu_seconds: float
     record_bytes: int
     memory_bytes: int
     orders: int
@@ -119,9 +119,9 @@ def run_engine(
         write = None if stream is None else lambda line: stream.write(line + b"\n")
         deciders = build_deciders(config, options, panel)
         account = open_account(panel, deciders.agents, config.trading, write)
-        loop = time.perf_counter()
+        loop = time.process_time()
         asyncio.run(replay(account, find_span(panel, deciders.warmup)))
-        loop_seconds = time.perf_counter() - loop
+        loop_cpu_seconds = time.process_time() - loop
     finally:
         if stream is not None:
             stream.close()
@@ -136,7 +136,9 @@ def run_engine(
         ),
         bars_per_year=BARS_PER_YEAR,
     )
-    return EngineRun(account, time.perf_counter() - wall, time.process_time() - cpu, loop_seconds)
+    return EngineRun(
+        account, time.perf_counter() - wall, time.process_time() - cpu, loop_cpu_seconds
+    )
 
 
 def run_sma(
@@ -182,7 +184,7 @@ def run_agents(symbols: int, days: int, warmup_bars: int) -> AgentsTiming:
         steps=len(orders),
         seconds=run.seconds,
         cpu_seconds=run.cpu_seconds,
-        loop_seconds=run.loop_seconds,
+        loop_cpu_seconds=run.loop_cpu_seconds,
         record_bytes=record_bytes,
         memory_bytes=memory_bytes,
         orders=sum(orders),

@@ -7,12 +7,13 @@ than click is imported before a command runs, so that `athena --help` answers at
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -31,6 +32,10 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 ProgressCall = Callable[[int, "int | None", str], None]
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Without a file's name these come from standard output: whoever writes a file raises StorageError."""
+OUR_LOGGERS = ("agents", "core", "memory", "models", "trading", "training")
+"""The packages that -v, -vv and `log_level` speak of."""
 _LEVELS = {0: None, 1: logging.INFO}
 
 
@@ -63,7 +68,7 @@ class Common:
     def _set_up_logging(self, config: AthenaConfig) -> None:
         chosen = _LEVELS.get(self.verbosity, logging.DEBUG)
         level = chosen or logging.getLevelNamesMapping()[config.log_level.upper()]
-        handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+        handlers: list[logging.Handler] = [_StderrHandler()]
         if self.log_file is not None:
             try:
                 handlers.append(logging.FileHandler(self.log_file, encoding="utf-8"))
@@ -73,8 +78,23 @@ class Common:
                     "Give another with --log-file.",
                 ) from error
         layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(level=level, handlers=handlers, format=layout, force=True)
+        # A library's own chatter never shows; its warnings do.
+        quiet = max(level, logging.WARNING)
+        logging.basicConfig(level=quiet, handlers=handlers, format=layout, force=True)
+        for name in OUR_LOGGERS:
+            logging.getLogger(name).setLevel(level)
         logging.captureWarnings(True)
+
+
+class _StderrHandler(logging.StreamHandler[IO[str]]):
+    """Writes to what standard error is now: a progress bar takes its place while it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 # --- parsing
@@ -271,8 +291,11 @@ class RootGroup(AthenaGroup):
             code = _report(error, common, error)
         except (KeyboardInterrupt, EOFError, click.Abort) as error:
             code = _report(_interrupted(error), common, error)
+        except _OutputLost as error:
+            code = _output_lost(error)
         except OSError as error:
-            code = _report(_system_error(error), common, error)
+            lost = error.filename is None and error.errno in _DISK_TROUBLE
+            code = _output_lost(error) if lost else _report(_system_error(error), common, error)
         except Exception as error:  # noqa: BLE001 - the outer edge: nobody else is left to tell
             code = _report(_internal_error(error), common, error)
         sys.exit(_flushed(code))
@@ -317,7 +340,9 @@ def _tell(kind: str, message: str, cure: str, as_json: bool) -> None:
     if cure:
         click.echo(f"       {cure}", err=True)
     if as_json:
-        emit_json({"error": {"kind": kind, "message": message, "cure": cure}})
+        # stderr has it already; an output that fails is no reason to fail again.
+        with suppress(OSError):
+            emit_json({"error": {"kind": kind, "message": message, "cure": cure}})
 
 
 def _show_help(error: click.exceptions.NoArgsIsHelpError) -> int:
@@ -374,10 +399,18 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         _reader_went_away()
     except OSError as error:
-        click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
-        _reader_went_away()
-        return 1
+        return _output_lost(error)
     return code
+
+
+class _OutputLost(OSError):
+    """Standard output took no more: there is nobody to report to but stderr."""
+
+
+def _output_lost(error: OSError) -> int:
+    click.echo(f"error: the output cannot be written: {error.strerror}.", err=True)
+    _reader_went_away()
+    return 1
 
 
 def _never_fail_on_characters() -> None:
@@ -395,7 +428,13 @@ def emit_json(value: Any) -> None:
     """The one JSON object of a call with `--json`; NaN becomes null."""
     from core.jsontext import json_bytes
 
-    click.echo(json_bytes(value))
+    text = json_bytes(value)
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _OutputLost(error.errno, error.strerror) from error
 
 
 def show(common: Common, value: Mapping[str, Any], render: Callable[[Any, Console], None]) -> None:
@@ -410,8 +449,14 @@ def console() -> Console:
     """Standard output for tables: no colour when it is no terminal or NO_COLOR is set."""
     from rich.console import Console
 
+    class PipeConsole(Console):
+        """Leaves a reader that went away to the outer edge, which ends quietly with 0."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    return Console(file=sys.stdout, width=width, highlight=False)
+    return PipeConsole(file=sys.stdout, width=width, highlight=False)
 
 
 @contextmanager

@@ -33,11 +33,7 @@ from core.files import write_atomic
 
 NOT_BUILT: Mapping[str, str] = {
     "model.enabled": "the language model",
-    "memory.store": "the memory",
-    "memory.path": "the memory",
-    "memory.neo4j_uri": "the memory",
-    "memory.policy": "the memory",
-    "memory.entry_cap": "the memory",
+    "memory.policy": "the memory's learned policy",
     "communication.enabled": "communication between agents",
     "evolution.enabled": "evolution of agents",
     "learning.enabled": "learning from outcomes",
@@ -167,7 +163,8 @@ class StrategyConfig(Section):
     """The strategy agent: four signals, their weights in the mix, the volatility target, the band.
 
     `views_weight` is what the analyst's view weighs beside the signals; a view of `view_full_ratio`
-    standard deviations counts in full. Volatilities are annual (`bars_per_year` bars).
+    standard deviations counts in full. Volatilities are annual: `bars_per_year` bars, or, where it is null,
+    as many as `data.calendar` has at the data's interval.
     `conflict_confidence_frac` is how sure a contrary view must be to stop a purchase; null never.
     """
 
@@ -185,7 +182,7 @@ class StrategyConfig(Section):
     volatility_target_frac: Annotated[float, Field(gt=0.0, le=2.0)] = 0.15
     volatility_floor_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     portfolio_volatility_bars: Windows = 63
-    bars_per_year: Annotated[float, Field(gt=0.0)] = 252.0
+    bars_per_year: Annotated[float, Field(gt=0.0)] | None = None
     max_gross_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     max_weight_frac: Annotated[float, Field(gt=0.0, le=10.0)] = 0.4
     no_trade_band_frac: Frac = 0.15
@@ -294,6 +291,7 @@ class MemoryConfig(Section):
     neo4j_uri: str | None = None
     policy: str = "heuristic"
     entry_cap: Annotated[int, Field(ge=1)] | None = None
+    embedder: Literal["hashed", "minilm"] = "hashed"
 
 
 class CommunicationConfig(Section):
@@ -425,12 +423,13 @@ def load(
     env: Mapping[str, str] | None = None,
     sets: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    tree: Mapping[str, Any] | None = None,
 ) -> LoadedConfig:
-    """The shipped default, then `files` in order, variables, `--set`, `options`; later wins.
+    """The shipped default, then `files` in order, variables, `--set`, `tree`, `options`; later wins.
 
     `options` are top-level keys that have a command-line option of their own (`seed`: `--seed`). `env`
-    is the environment to read, none by default. A file that does not exist but bears the name of a
-    shipped one (`paper.yaml`) means that one.
+    is the environment to read, none by default. `tree` are nested mappings given in code. A file that does
+    not exist but bears the name of a shipped one (`paper.yaml`) means that one.
     Raises: ConfigError.
     """
     resolved = layers.resolve(
@@ -440,6 +439,7 @@ def load(
             *(_chosen_layer(Path(file)) for file in files),
             layers.env_layer(AthenaConfig, env or {}),
             layers.set_layer(AthenaConfig, sets),
+            layers.Layer("a dictionary", tree or {}),
             layers.option_layer(options or {}),
         ],
     )

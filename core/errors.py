@@ -14,6 +14,14 @@
     |-- ModelError              the language model                               exit 1
     |   `-- ModelNotLoaded      used before load()
     |-- MemoryStoreError        the memory's store failed                        exit 1
+    |-- MemoryRefused           what was asked of the memory cannot be done      exit 2
+    |   |-- EntryNotFound       no entry (or operation) of that id here
+    |   |-- EntryClosed         the entry was deleted, purged or pushed out
+    |   |-- VersionConflict     somebody else changed the entry first
+    |   |-- KeyConflict         an idempotency key used again for something else
+    |   |-- ContentRefused      text, metadata or a name outside the limits
+    |   |-- UndoRefused         an operation that cannot be undone now
+    |   `-- EmbedderMismatch    stored vectors come from another embedder
     |-- BrokerError             the broker failed                                exit 1
     |   `-- OrderRejected       an order that the broker does not take
     |-- LedgerImbalance         cash + positions != equity                       exit 1
@@ -92,6 +100,38 @@ class ModelNotLoaded(ModelError, RuntimeError):
 
 
 class MemoryStoreError(AthenaError):
+    pass
+
+
+class MemoryRefused(AthenaError):
+    exit_code = 2
+
+
+class EntryNotFound(MemoryRefused):
+    pass
+
+
+class EntryClosed(MemoryRefused):
+    pass
+
+
+class VersionConflict(MemoryRefused):
+    pass
+
+
+class KeyConflict(MemoryRefused):
+    pass
+
+
+class ContentRefused(MemoryRefused):
+    pass
+
+
+class UndoRefused(MemoryRefused):
+    pass
+
+
+class EmbedderMismatch(MemoryRefused):
     pass
 
 

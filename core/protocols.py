@@ -5,10 +5,20 @@ Shapes: T rows of time, N symbols. Arrays of prices are float64 with NaN where a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+from core.memories import (
+    Branch,
+    Closing,
+    Derived,
+    Edge,
+    Lineage,
+    OperationRecord,
+    StoredVector,
+    Version,
+)
 from core.types import Decision, Target
 
 if TYPE_CHECKING:
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
     Float32Array = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
     TimeArray = npt.NDArray[np.datetime64]
+
+ResultT = TypeVar("ResultT")
 
 
 class History(Protocol):
@@ -166,3 +178,112 @@ class Tokenizer(Protocol):
 
     def truncate(self, text: str, tokens: int) -> str:
         """The beginning of `text` that has at most `tokens` tokens."""
+
+
+class Summariser(Protocol):
+    """Texts to one shorter text of at most `max_tokens` tokens."""
+
+    async def summarise(self, texts: Sequence[str], max_tokens: int) -> str: ...
+
+
+class MemoryTransaction(Protocol):
+    """One write transaction of a store, on one branch; nothing else writes while it lasts."""
+
+    @property
+    def branch(self) -> str: ...
+    @property
+    def lineage(self) -> Lineage: ...
+    @property
+    def seed(self) -> str:
+        """What this store's ids derive from."""
+
+    async def position(self) -> tuple[int, int]:
+        """The sequence in the store and the number in the branch that the next operation takes."""
+
+    async def operation_by_key(self, key: str) -> OperationRecord | None: ...
+
+    async def operation(self, operation_id: str) -> OperationRecord | None: ...
+
+    async def is_undone(self, operation_id: str) -> bool: ...
+
+    async def versions(self, entry_id: str) -> Sequence[Version]:
+        """Every version of the entry in the lineage, oldest first."""
+
+    async def closings(self, targets: Sequence[str]) -> Sequence[Closing]:
+        """Closings of these versions or edges in the lineage."""
+
+    async def live(self, namespace: str) -> Sequence[Version]:
+        """The open versions of the lineage in a namespace, oldest first."""
+
+    async def append(self, record: OperationRecord, vectors: Sequence[StoredVector]) -> None:
+        """Write an operation, all that follows from it, and its vectors (copies copy theirs)."""
+
+    async def erase(self, entry_id: str) -> None:
+        """Remove text, metadata and vectors of an entry from every branch, index and log line."""
+
+
+class MemoryStore(Protocol):
+    """Where the operation log lives. Both stores pass `tests/contracts/`.
+
+    Raises: MemoryStoreError, with a cure, from every method when the store itself fails.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date. Called again, it does nothing."""
+
+    async def close(self) -> None: ...
+
+    async def branches(self) -> Mapping[str, Branch]: ...
+
+    async def fork(self, parent: str, at_sequence: int | None, created_at: int) -> Branch:
+        """A new branch of `parent` as it stood after `at_sequence` (now, if None): one row."""
+
+    async def write(
+        self, branch: str, work: Callable[[MemoryTransaction], Awaitable[ResultT]]
+    ) -> ResultT:
+        """Run `work` in one durable transaction: all of it or none. It may run again on a lost race."""
+
+    async def state(self) -> tuple[int, int]:
+        """The epoch and the last sequence. The epoch counts purges, rebuilds and loads, after which
+        whatever was read before is stale as a whole."""
+
+    async def operations(self, after: int = 0) -> Sequence[OperationRecord]: ...
+
+    async def vectors(self, after: int = 0) -> Sequence[StoredVector]: ...
+
+    async def operation(self, operation_id: str) -> OperationRecord | None: ...
+
+    async def versions(self, branch: str, entry_id: str) -> Sequence[Version]: ...
+
+    async def closings(self, branch: str, targets: Sequence[str]) -> Sequence[Closing]: ...
+
+    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]: ...
+
+    async def purged(self) -> frozenset[str]: ...
+
+    async def derived(self) -> Derived: ...
+
+    async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
+        """Make every table and index but the log anew from the log, with these vectors.
+
+        False, and nothing done, when the log has gone on since `at_sequence`.
+        """
+
+    async def load(
+        self,
+        branches: Sequence[Branch],
+        operations: Sequence[OperationRecord],
+        vectors: Sequence[StoredVector],
+        seed: str,
+    ) -> None:
+        """Fill an empty store with an exported log."""
+
+    async def seed(self) -> str: ...
+
+    async def add_timings(self, timings: Mapping[tuple[str, int], int]) -> None:
+        """Add to the counts of calls by (operation, latency bucket); no part of the memory's state."""
+
+    async def timings(self) -> Mapping[tuple[str, int], int]: ...

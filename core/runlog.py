@@ -8,18 +8,19 @@ A backtest's records are not forced to the disk one by one: after a power cut th
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash
@@ -30,6 +31,8 @@ from core.protocols import Clock
 from core.version import VERSION
 
 Status = Literal["running", "done", "interrupted", "failed"]
+DIED: Final = "died"
+"""What a manifest's `running` means once its process is gone: killed, or unable to write its end."""
 
 MANIFEST = "manifest.json"
 STEPS = "steps.jsonl"
@@ -139,7 +142,8 @@ class RunFolder:
         data: Mapping[str, Any],
         wall_clock: Clock | None = None,
     ) -> Self:
-        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second.
+        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second; the hash is of the
+        settings and the inputs, so that the same work has the same one.
 
         `data` describes the inputs for the manifest, hashes among them.
         Raises: RunFolderError when it cannot be made; StorageError when the disk is full.
@@ -147,11 +151,14 @@ class RunFolder:
         clock = wall_clock or SystemClock()
         started = clock.now()
         short_hash = config_hash(config)
-        name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{short_hash[:8]}"
+        of_all = hashlib.sha256(short_hash.encode() + json_bytes(dict(data))).hexdigest()
+        name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{of_all[:8]}"
         path = _make_unique(runs_dir, name)
         manifest: dict[str, Any] = {
             "mode": mode,
             "status": "running",
+            "pid": os.getpid(),
+            "host": platform.node(),
             "started": started,
             "ended": None,
             "seed": seed,
@@ -238,6 +245,8 @@ class RunEntry:
     started: str | None
     status: str
     final_equity_usd: float | None
+    decided_by: str | None = None
+    mock: bool = False
 
 
 def list_runs(runs_dir: Path) -> tuple[RunEntry, ...]:
@@ -260,7 +269,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
             "Start one with `athena backtest`, or name --runs-dir.",
         )
     if run == "last":
-        return _latest(paths)
+        return paths[-1]
     exact = [path for path in paths if path.name == run]
     found = exact or [path for path in paths if run and path.name.startswith(run)]
     if not found:
@@ -282,9 +291,29 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     return _read_json(run_dir / MANIFEST, "The run folder is damaged.")
 
 
+def run_status(manifest: Mapping[str, Any]) -> str:
+    """A manifest's status; `died` where it says `running` and the process is gone.
+
+    A process of another host, or of a manifest without one, cannot be asked and is taken at its word. One
+    whose number was given to another process since then passes for running.
+    """
+    status, pid = str(manifest.get("status")), manifest.get("pid")
+    if status != "running" or not isinstance(pid, int) or os.name != "posix":
+        return status
+    if manifest.get("host") != platform.node():
+        return status
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return DIED
+    except OSError:
+        return status
+    return status
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """The run's JSON summary. Raises: RunFolderError when the run did not get that far."""
-    status = read_manifest(run_dir).get("status")
+    status = run_status(read_manifest(run_dir))
     return _read_json(
         run_dir / SUMMARY, f"The run's status is {status!r}; its records are in {run_dir / STEPS}."
     )
@@ -362,9 +391,7 @@ def _names(name: str) -> Iterator[str]:
 
 def _run_paths(runs_dir: Path) -> list[Path]:
     try:
-        return sorted(
-            (path for path in runs_dir.iterdir() if (path / MANIFEST).is_file()), key=_by_time
-        )
+        return _in_order(path for path in runs_dir.iterdir() if (path / MANIFEST).is_file())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -374,18 +401,16 @@ def _run_paths(runs_dir: Path) -> list[Path]:
         ) from error
 
 
-def _by_time(path: Path) -> tuple[str, int, str]:
-    """Time first, then the number of a folder made within the same second."""
-    time, *rest = path.name.split("-")
-    number = int(rest[-1]) if len(rest) > 2 and rest[-1].isdigit() and len(rest[-1]) < 8 else 1
-    return time, number, path.name
-
-
-def _latest(paths: Sequence[Path]) -> Path:
-    """The run that started last; within one second the manifests decide."""
-    second = paths[-1].name.split("-")[0]
-    rivals = [path for path in paths if path.name.split("-")[0] == second]
-    return max(rivals, key=_started)
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    """By the second in the name; within one second the manifests decide."""
+    seconds: dict[str, list[Path]] = {}
+    for path in sorted(paths, key=lambda path: path.name):
+        seconds.setdefault(path.name.split("-")[0], []).append(path)
+    ordered: list[Path] = []
+    for second in sorted(seconds):
+        rivals = seconds[second]
+        ordered += rivals if len(rivals) == 1 else sorted(rivals, key=_started)
+    return ordered
 
 
 def _started(path: Path) -> float:
@@ -400,11 +425,17 @@ def _entry(path: Path) -> RunEntry:
         manifest = read_manifest(path)
     except RunFolderError:
         return RunEntry(path, None, None, "damaged", None)
-    equity: float | None = None
+    summary: dict[str, Any] = {}
     with suppress(RunFolderError):
-        equity = _read_json(path / SUMMARY, "").get("final_equity_usd")
+        summary = _read_json(path / SUMMARY, "")
     return RunEntry(
-        path, manifest.get("mode"), manifest.get("started"), str(manifest.get("status")), equity
+        path,
+        manifest.get("mode"),
+        manifest.get("started"),
+        run_status(manifest),
+        summary.get("final_equity_usd"),
+        summary.get("decided_by"),
+        bool((manifest.get("data") or {}).get("mock")),
     )
 
 

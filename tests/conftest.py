@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from core.commandline import OUR_LOGGERS
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Athena = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -29,6 +31,8 @@ def _logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()

@@ -68,3 +68,10 @@ def test_a_date_that_is_none_is_named(athena: Athena) -> None:
     done = athena("data", "fetch", "AAPL", "--start", "2020-13-01")
     assert done.returncode == 2
     assert "2020-13-01" in done.stderr
+
+
+def test_checking_mock_says_that_there_is_nothing_to_check(athena: Athena) -> None:
+    done = athena("data", "check", "mock")
+    assert done.returncode == 2
+    assert "there is nothing to check" in done.stderr
+    assert "--data mock" in done.stderr

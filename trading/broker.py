@@ -20,12 +20,23 @@ from core.types import Fill, Order, OrderIntent
 from trading.costs import (
     DOLLAR_DIGITS,
     CostModel,
-    close_volatility_frac,
     range_volatility_frac,
+    volatility_before,
 )
 from trading.history import Tape
 from trading.orders import DURING, OPENING, WorkingOrder
-from trading.panel import CLOSE, HIGH, LOW, MARK, OPEN, RAW_CLOSE, STALE, VOLUME
+from trading.panel import (
+    CLOSE,
+    HIGH,
+    LOW,
+    MARK,
+    OPEN,
+    RAW_CLOSE,
+    STALE,
+    VOLUME,
+    FloatArray,
+    Panel,
+)
 from trading.portfolio import QUANTITY_DIGITS, Portfolio
 
 _QUANTUM = 10**QUANTITY_DIGITS
@@ -50,7 +61,9 @@ class _Candidate:
     __slots__ = (
         "base",
         "capped",
+        "parts",
         "price",
+        "priced",
         "quantity",
         "raw_ratio",
         "sigma_frac",
@@ -74,6 +87,8 @@ class _Candidate:
         self.working = working
         self.quantity = quantity
         self.base = 0.0
+        self.priced = math.nan
+        self.parts = (0.0, 0.0, 0.0)
         self.price = price
         self.taking = taking
         self.raw_ratio = raw_ratio
@@ -106,12 +121,15 @@ class SimulatedBroker:
         self._allow_fractional = allow_fractional
         self._allow_short = allow_short
         self._sigma_bars = impact_volatility_bars
-        self._delisting_bars = delisting_bars
+        self.delisting_bars = delisting_bars
         self._intraday = intraday
         self._next_id = next_id
+        self._sigmas_of: Panel | None = None
+        self._sigmas: dict[int, FloatArray] = {}
         self.working: dict[int, WorkingOrder] = {}
         self.orders = 0
         self.fills = 0
+        self.delisted: list[tuple[str, int]] = []
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -186,7 +204,7 @@ class SimulatedBroker:
             open_ = float(stack[OPEN, row, column])
             if math.isnan(open_):
                 # No bar: the order waits for the symbol's next session, unless there is none to come.
-                if stack[STALE, row, column] >= self._delisting_bars:
+                if stack[STALE, row, column] >= self.delisting_bars:
                     del self.working[column]
                 continue
             seen.append(working)
@@ -359,19 +377,32 @@ class SimulatedBroker:
         """Daily volatility known before this bar; the bar's own range where closes are too few."""
         if not self._costs.impact_coefficient:
             return 0.0
-        stack, row = self._tape.stack, self._tape.row
-        first = max(row - self._sigma_bars - 1, 0)
-        sigma = close_volatility_frac(stack[CLOSE, first:row, column].tolist())
-        if sigma is None:
+        tape = self._tape
+        row = tape.row
+        if self._sigmas_of is not tape.panel:
+            self._sigmas_of, self._sigmas = tape.panel, {}
+        sigmas = self._sigmas.get(column)
+        if sigmas is None:
+            sigmas = volatility_before(tape.stack[CLOSE, :, column], self._sigma_bars)
+            self._sigmas[column] = sigmas
+        sigma = float(sigmas[row])
+        if math.isnan(sigma):
             sigma = range_volatility_frac(
-                float(stack[HIGH, row, column]), float(stack[LOW, row, column])
+                float(tape.stack[HIGH, row, column]), float(tape.stack[LOW, row, column])
             )
         return sigma
 
     def _cost_parts(self, candidate: _Candidate, quantity: float) -> tuple[float, float, float]:
         """(commission, spread, impact) in dollars. A limit order that rests pays neither spread nor
-        impact, and one that takes pays them only as far as its limit leaves room."""
-        size = abs(quantity)
+        impact, and one that takes pays them only as far as its limit leaves room. The last answer is kept:
+        a purchase that fits is priced when the cash is counted and again when it is booked."""
+        if quantity == candidate.priced:
+            return candidate.parts
+        candidate.priced = quantity
+        candidate.parts = parts = self._price_parts(candidate, abs(quantity))
+        return parts
+
+    def _price_parts(self, candidate: _Candidate, size: float) -> tuple[float, float, float]:
         value = size * candidate.price
         costs = self._costs
         commission = costs.commission_usd(value, size * candidate.raw_ratio)
@@ -464,7 +495,8 @@ class SimulatedBroker:
     def close_delisted(self) -> tuple[list[Order], list[Fill]]:
         """Close held symbols that had no bar for `delisting_bars` rows, at their last close.
 
-        Point in time: only rows without a bar that have passed count. Commission and spread are paid;
+        Point in time: only rows without a bar that have passed count. Their working orders have just
+        ended (`fill_bar`). Commission and spread are paid;
         there is no volume, so no cap and no impact.
         """
         orders: list[Order] = []
@@ -472,9 +504,8 @@ class SimulatedBroker:
         tape, portfolio = self._tape, self._portfolio
         stale = tape.stack[STALE, tape.row]
         for column in sorted(portfolio.held):
-            if not stale[column] >= self._delisting_bars:
+            if not stale[column] >= self.delisting_bars:
                 continue
-            self.working.pop(column, None)
             quantity = -portfolio.positions[column]
             symbol = tape.panel.symbols[column]
             order = Order(
@@ -491,11 +522,12 @@ class SimulatedBroker:
             )
             self._next_id += 1
             self.orders += 1
+            self.delisted.append((symbol, tape.row))
             price = float(tape.stack[MARK, tape.row, column])
             raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
             closes = tape.stack[CLOSE, : tape.row + 1, column]
             last = int(np.flatnonzero(~np.isnan(closes))[-1])
-            value = abs(quantity) * price
+            value = round(abs(quantity) * price, DOLLAR_DIGITS)
             commission = self._costs.commission_usd(
                 value, abs(quantity) * float(closes[last] / raw[last])
             )

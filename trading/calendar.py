@@ -150,13 +150,19 @@ def bar_days(wall: INT, utc: INT, zoned: npt.NDArray[np.bool_], calendar: str) -
     days = wall // DAY
     moved = zoned & (wall % DAY != 0)
     if moved.any():
-        import pandas as pd
-
-        zone = sessions_between(calendar, int(days.min()), int(days.max())).zone
-        local = pd.DatetimeIndex(utc[moved], tz="UTC").tz_convert(zone).tz_localize(None)
         days = days.copy()
-        days[moved] = local.as_unit("ns").asi8 // DAY
+        days[moved] = exchange_days(utc[moved], calendar)
     return days
+
+
+def exchange_days(utc: INT, calendar: str) -> INT:
+    """The date that the exchange's own clock shows at each instant, in days since 1970 [K]."""
+    import pandas as pd
+
+    day = int(utc.min()) // DAY
+    zone = sessions_between(calendar, day, day).zone
+    local = pd.DatetimeIndex(utc.view("datetime64[ns]"), tz="UTC").tz_convert(zone)
+    return local.tz_localize(None).as_unit("ns").asi8 // DAY
 
 
 def known_at_close(days: INT, calendar: str) -> tuple[INT, npt.NDArray[np.bool_]]:

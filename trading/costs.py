@@ -1,7 +1,7 @@
 """What trading costs: commission, spread, impact, borrow. Pure; switched off only by a zero.
 
 Sources
-* Commission in basis points of traded value, or per share with a minimum per order: the two ways in
+* Commission in basis points of traded value, or per share with a minimum per fill: the two ways in
   which US brokers quote.
 * Half spread: whoever demands liquidity pays half the quoted spread against the mid price
   (Roll 1984; Hasbrouck, "Empirical Market Microstructure", 2007, chapter 3).
@@ -14,6 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+FEWEST_RETURNS = 5
+"""With fewer returns there is no volatility of closes; the bar's range has to do."""
 
 DOLLAR_DIGITS = 6
 """Digits kept of every dollar amount in the books: records stay short and sums stay exact."""
@@ -68,20 +76,25 @@ class CostModel:
         )
 
 
-def close_volatility_frac(closes: list[float]) -> float | None:
-    """Sample standard deviation of log returns, or None with fewer than five of them."""
-    last = math.nan
-    returns = []
-    for close in closes:
-        if close > 0.0:
-            if last > 0.0:
-                returns.append(math.log(close / last))
-            last = close
-    count = len(returns)
-    if count < 5:
-        return None
-    mean = math.fsum(returns) / count
-    return math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (count - 1))
+def volatility_before(closes: FloatArray, bars: int) -> FloatArray:
+    """Volatility known before each row: the sample standard deviation of the last `bars` log returns of
+    the symbol's own bars, NaN with fewer than five of them.
+
+    Shapes: `closes` [T] with NaN where there is no bar; the result [T].
+    Point in time: row t uses closes up to row t - 1.
+    """
+    own = np.flatnonzero(~np.isnan(closes))
+    after = np.full(len(own) + 1, np.nan)
+    if len(own) > 1:
+        returns = np.diff(np.log(closes[own]))
+        if len(returns) >= bars:
+            windows = np.lib.stride_tricks.sliding_window_view(returns, bars)
+            after[bars + 1 :] = windows.std(axis=1, ddof=1)
+        for count in range(FEWEST_RETURNS, min(bars, len(returns) + 1)):
+            after[count + 1] = returns[:count].std(ddof=1)
+    # after[k] is known once k bars of the symbol have passed
+    passed = np.searchsorted(own, np.arange(len(closes)), side="left")
+    return after[passed]
 
 
 def range_volatility_frac(high: float, low: float) -> float:

@@ -24,7 +24,7 @@ from core.files import replacing, storage_errors
 from trading.calendar import DAY, Gap, missing_sessions, parse_interval
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, Source, check_source, read_source
-from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME
+from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, resolve_source
 from trading.sources.table import Table, frame_table
 
 if TYPE_CHECKING:
@@ -88,14 +88,19 @@ class Dataset:
         }
 
 
-def check_data(data: Path | pd.DataFrame, *, config: DataConfig | None = None) -> CheckReport:
-    """Everything that is wrong with a file, a folder or a DataFrame, and what it holds.
+def check_data(
+    data: str | Path | pd.DataFrame,
+    *,
+    config: DataConfig | None = None,
+    data_dir: Path | None = None,
+) -> CheckReport:
+    """Everything that is wrong with a file, a folder, a dataset or a DataFrame, and what it holds.
 
     Raises: DataError when there is nothing to read (no such file, no permission).
     """
     config = config or DataConfig()
     try:
-        source = read_source(data)
+        source = resolve_source(data, data_dir)
     except DataFaults as error:
         return CheckReport(False, 0, (), None, None, None, error.faults, (), ())
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
@@ -165,7 +170,7 @@ def save_dataset(
     """
     _check_name(name)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, name)
     path = data_dir / f"{name}{DATASET_SUFFIX}"
     dataset = Dataset(
         name, str(path), checked.rows, checked.symbols, checked.first, checked.last,
@@ -267,6 +272,8 @@ def fetch(
         raise DataError("no symbol to fetch.", "Name one or more symbols.")
     name = name or _fetch_name(names)
     _check_name(name)
+    if start is not None and end is not None and start > end:
+        raise DataError(f"--start {start} lies after --end {end}.", "Exchange them.")
     config = config or DataConfig()
     fetched = fetch_bars(names, start=start, end=end, cache_dir=data_dir, **options)
     missing = tuple(symbol for symbol in names if symbol not in fetched)
@@ -278,7 +285,7 @@ def fetch(
     tables = tuple(frame_table(frame, symbol) for symbol, frame in fetched.items())
     checked = check_source(Source(name, tables, ""), calendar=config.calendar)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, name)
     return save_dataset(
         _closed(checked, now or datetime.now(UTC)), data_dir, name, "Yahoo", missing
     )

@@ -220,8 +220,10 @@ class MarketDataFeed:
         column = panel.symbols.index(symbol)
         rows = np.flatnonzero(~np.isnan(panel.stack[CLOSE, : self._cursor, column]))
         times = panel.times[rows]
+        after = 0
         if end is not None:
             rows = rows[times <= end_moment(end)]
+            after = int(rows[-1]) + 1 if len(rows) else 0
         if start is not None:
             first, _ = parse_moment(start)
             if end is not None and first > end_moment(end):
@@ -231,7 +233,9 @@ class MarketDataFeed:
             dates = panel.times[rows].astype("datetime64[D]")
             rows = rows[dates >= np.unique(dates)[-days:][0]]
         if len(rows):
-            self._shown[symbol] = max(self._shown.get(symbol, 0), int(rows[-1]) + 1)
+            after = int(rows[-1]) + 1
+        if len(rows) or end is not None:
+            self._shown[symbol] = max(self._shown.get(symbol, 0), after)
         return [bar for row in rows.tolist() if (bar := bar_at(panel, row, column)) is not None]
 
     async def get_realtime_data(self, symbol: str) -> OHLCV | None:

@@ -36,6 +36,8 @@ FIELDS = (
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
 RAW_OPEN, RAW_HIGH, RAW_LOW, RAW_CLOSE, RAW_VOLUME = range(5, 10)
 MARK, STALE = 10, 11
+NO_VOLUME = "The data have no volume: no participation cap and no market impact."
+"""The note of a panel without volume, and of a run on it: said once."""
 BAR_FIELDS = 10
 """The first ten fields are a bar as it came in; `mark` and `stale` follow from them."""
 
@@ -69,6 +71,13 @@ class Panel:
     has_volume: bool = True
     sha256: str = ""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"Panel({self.name}: {', '.join(self.symbols[:8])}"
+            f"{f' and {len(self.symbols) - 8} more' if len(self.symbols) > 8 else ''}, {self.rows} rows of "
+            f"{self.interval}, {self.as_of[0]} to {self.as_of[-1]})"
+        )
 
     @property
     def rows(self) -> int:

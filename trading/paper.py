@@ -8,15 +8,19 @@ leaves the records up to its last step; going on from a saved book comes later.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from core.protocols import Clock
+from core.types import StepRecord
 from trading.engine import Account, run_step, skip_row
 from trading.market_data import MarketDataFeed
-from trading.run import Progress
+from trading.run import Progress, log_delisted
+
+log = logging.getLogger(__name__)
 
 
 async def trade_rows(
@@ -36,7 +40,7 @@ async def trade_rows(
     Rows before `first` are history and are not waited for. Every record is handed to the operating
     system before the next row is waited for. Ends with the feed, after `steps`, or when `stop` is set.
     """
-    done = 0
+    done = told = 0
     async for feed_row in feed.rows():
         if stop.is_set():
             break
@@ -50,27 +54,55 @@ async def trade_rows(
             await clock.sleep(pause_seconds)
             if stop.is_set():
                 break
-        await run_step(account, row)
+        record = await run_step(account, row)
         flush()
         done += 1
+        told = log_delisted(account, told)
+        if record is not None:
+            _log_step(record)
         if progress is not None:
-            progress(done, steps, account.tape.panel.as_of[row][:10])
+            equity, fills = account.curve.equity_usd[-1], account.broker.fills
+            as_of = account.tape.panel.as_of[row]
+            progress(done, steps, f"{as_of}, equity {equity:,.2f} USD, {fills:,} fills")
         if done == steps:
             break
     return done
 
 
+def _log_step(record: StepRecord) -> None:
+    log.info(
+        "%s: %d orders, %d fills, equity %.2f USD",
+        record["as_of"],
+        len(record["orders"]),
+        len(record["fills"]),
+        record["equity_usd"],
+    )
+    if log.isEnabledFor(logging.DEBUG):
+        for verdict in record["verdict"]:
+            log.debug(
+                "%s: %s wanted %g, allowed %g: %s",
+                record["as_of"],
+                verdict.symbol,
+                verdict.wanted_frac,
+                verdict.allowed_frac,
+                ", ".join(verdict.reasons),
+            )
+
+
 @contextmanager
-def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Within the block, SIGINT and SIGTERM set `stop` instead of ending the process.
+def stopping_on_signals(
+    stop: Callable[[], object],
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[None]:
+    """Within the block, these signals call `stop` instead of ending the process.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
     loop = asyncio.get_running_loop()
     caught: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         try:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop)
         except (RuntimeError, ValueError, NotImplementedError):
             break
         caught.append(number)

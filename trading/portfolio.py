@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -134,7 +134,7 @@ class Portfolio:
         self._track(column, fill, held, moment, tag)
         # At the fill's own price a fill changes the equity by its costs, and by nothing else.
         changed_usd = self.cash_usd - before_usd + (after - held) * price + costs
-        if not abs(changed_usd) <= max(_CENT, 1e-12 * abs(self.cash_usd)):
+        if not abs(changed_usd) <= max(_CENT, 1e-12 * max(abs(self.cash_usd), abs(value))):
             raise LedgerImbalance(
                 f"The fill of {quantity} {fill.symbol} at {price} changed the equity by "
                 f"{changed_usd:.6f} beside its costs.",
@@ -223,49 +223,46 @@ def _costs_usd(fill: Fill) -> float:
     return round(fill.commission_usd + fill.spread_usd + fill.impact_usd, DOLLAR_DIGITS)
 
 
-class BookState:
-    """The marked book at one close (`core.protocols.State`). Mappings are made when asked for."""
+class _Book(NamedTuple):
+    equity_usd: float
+    cash_usd: float
+    columns: tuple[str, ...]
+    quantities: Sequence[float]
+    marks: Sequence[float] | FloatArray
 
-    __slots__ = ("_marks", "_positions", "_symbols", "cash_usd", "equity_usd")
 
-    def __init__(
-        self,
-        equity_usd: float,
-        cash_usd: float,
-        symbols: tuple[str, ...],
-        positions: Sequence[float],
-        marks: Sequence[float] | FloatArray,
-    ) -> None:
-        self.equity_usd = equity_usd
-        self.cash_usd = cash_usd
-        self._symbols = symbols
-        self._positions = positions
-        self._marks = marks
+class BookState(_Book):
+    """The marked book at one close (`core.protocols.State`): cannot be changed, and holds nothing but itself.
+
+    Mappings are made when asked for.
+    """
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"State(equity_usd={self.equity_usd}, cash_usd={self.cash_usd})"
 
     def weight(self, column: int) -> float:
         """One signed weight, in scalars."""
-        held = self._positions[column]
-        return held * float(self._marks[column]) / self.equity_usd if held else 0.0
+        held = self.quantities[column]
+        return held * float(self.marks[column]) / self.equity_usd if held else 0.0
 
     @property
     def position_array(self) -> FloatArray:
-        return np.array(self._positions)
+        return np.array(self.quantities)
 
     @property
     def weight_array(self) -> FloatArray:
         """Signed value over equity, [N]; 0 where nothing is held, whatever the price."""
-        positions = np.array(self._positions)
-        marks = np.where(positions == 0.0, 0.0, self._marks)
+        positions = np.array(self.quantities)
+        marks = np.where(positions == 0.0, 0.0, self.marks)
         weights: FloatArray = positions * marks / self.equity_usd
         return weights
 
     @property
     def positions(self) -> dict[str, float]:
-        return dict(zip(self._symbols, self._positions, strict=True))
+        return dict(zip(self.columns, self.quantities, strict=True))
 
     @property
     def weights(self) -> dict[str, float]:
-        return dict(zip(self._symbols, self.weight_array.tolist(), strict=True))
+        return dict(zip(self.columns, self.weight_array.tolist(), strict=True))

@@ -34,6 +34,7 @@ from core.runlog import (
     read_summary,
 )
 from trading.metrics import Metrics, compute_metrics, drawdowns, finite, iso, yearly_returns
+from trading.panel import NO_VOLUME
 from trading.portfolio import RoundTrip
 from trading.report.curves import Curves
 
@@ -255,7 +256,7 @@ def notes(outcome: RunOutcome) -> list[str]:
     if outcome.status == "interrupted":
         found.append(f"Interrupted: the figures cover the {len(outcome.times)} steps taken.")
     if not outcome.data.has_volume:
-        found.append("The data have no volume: no participation cap and no market impact.")
+        found.append(NO_VOLUME)
     if outcome.bars_inside_cutoff:
         found.append(
             f"{outcome.bars_inside_cutoff} of {len(outcome.times)} bars lie inside the model's "
@@ -462,8 +463,9 @@ class Run:
         """The weights decided on at each record, [S, N]: time by symbol, fractions of equity.
 
         These are the accepted `targets`, what the book was steered to, not marked weights: records hold
-        no prices. A symbol that is held without a target and without an order is being held, so that its
-        last weight stands; one without a position, a target or an order is 0.
+        no prices. A symbol that is held without a target and without a market order is being held (a
+        protective stop may be working), so that its last weight stands; one without a position, a target or
+        an order is 0.
         """
         import pandas as pd
 
@@ -473,7 +475,7 @@ class Run:
         for record in self.steps():
             times.append(record["as_of"])
             row: dict[int, float] = {}
-            ordered = {order["symbol"] for order in record["orders"]}
+            ordered = {order["symbol"] for order in record["orders"] if order["type"] == "market"}
             for symbol in record["positions"]:
                 column = columns.setdefault(symbol, len(columns))
                 if symbol not in ordered and rows:
@@ -484,7 +486,7 @@ class Run:
         weights = np.zeros((len(rows), len(columns)))
         for step, row in enumerate(rows):
             weights[step, list(row)] = list(row.values())
-        index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="time")
+        index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="time").as_unit("ns")
         return pd.DataFrame(weights, index=index, columns=list(columns))
 
     @property

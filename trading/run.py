@@ -7,6 +7,8 @@ is drawn from the outcome (`trading.result`).
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ from core.errors import DataError
 from core.protocols import Agents, History, State
 from core.types import Decision, OrderIntent
 from trading.broker import SimulatedBroker
+from trading.calendar import bars_per_year
 from trading.costs import CostModel
 from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
 from trading.history import Tape
@@ -25,13 +28,18 @@ from trading.panel import Panel
 from trading.portfolio import Portfolio
 from trading.result import BenchmarkOutcome, CostColumns
 
+log = logging.getLogger(__name__)
+
 FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[int, int | None, str], None]
 Write = Callable[[bytes], object]
 
-STEPS_BETWEEN_BREATHS = 256
-"""How often a replay lets Ctrl-C in and shows progress."""
+MOST_STEPS_BETWEEN_BREATHS = 256
+SECONDS_BETWEEN_BREATHS = 0.1
+"""How often a replay lets Ctrl-C in and shows progress: so many steps at most, fewer where steps are slow
+(a user's strategy may think for seconds)."""
 
+ALWAYS_OPEN = "24/7"
 BENCHMARK_NAME = "buy and hold, equal weight"
 
 
@@ -59,7 +67,8 @@ def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
     """
     first = max(warmup, 1) - 1
     if start is not None:
-        after = session_days(panel) >= _day(start, "--start")
+        moment, is_date = moment_of(start, "--start")
+        after = (session_days(panel) if is_date else panel.times) >= moment
         if not after.any():
             raise DataError(
                 f"--start {start} lies after the last bar ({panel.as_of[-1]}).",
@@ -69,16 +78,46 @@ def find_span(panel: Panel, warmup: int, start: str | None = None) -> Span:
     if first >= panel.rows:
         raise DataError(
             f"The first decision needs {max(warmup, 1)} bars and the data have {panel.rows}.",
-            "Give more data, or lower trading.warmup_bars.",
+            "Give more data, or lower the warm-up (trading.warmup_bars, or the strategy's `warmup`).",
         )
     return Span(first, panel.rows - 1)
 
 
-def _day(text: str, option: str) -> np.datetime64:
+def moment_of(text: str, option: str) -> tuple[np.datetime64, bool]:
+    """(the moment in UTC, whether it is a date alone). Raises: DataError that names the option."""
+    from trading.sources.load import parse_moment
+
     try:
-        return np.datetime64(text, "D")
-    except ValueError:
-        raise DataError(f"{option} {text} is no date.", "Write it as YYYY-MM-DD.") from None
+        return parse_moment(text)
+    except DataError:
+        raise DataError(
+            f"{option} {text} is no date.", "Write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ."
+        ) from None
+
+
+def annual_bars(panel: Panel, span: Span) -> tuple[float, str | None]:
+    """Bars a year for annualising the figures of a span, and a note where the calendar does not fit.
+
+    The figures follow the data: with bars on Saturdays and Sundays a year has 365 days, whatever
+    `data.calendar` says. No decision reads this.
+    """
+    expected = bars_per_year(panel.calendar, panel.interval)
+    days = np.unique(session_days(panel)[span.first : span.last + 1])
+    weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    if len(days) < 20:
+        return expected, None
+    saturdays, sundays = float(np.mean(weekday == 5)), float(np.mean(weekday == 6))
+    if panel.calendar != ALWAYS_OPEN and min(saturdays, sundays) > 0.08:
+        return bars_per_year(ALWAYS_OPEN, panel.interval), (
+            f"The data have bars on weekends, which {panel.calendar} has not: annual figures count 365 days. "
+            "For times and decisions too, set data.calendar=24/7."
+        )
+    if panel.calendar == ALWAYS_OPEN and saturdays == sundays == 0.0:
+        return expected, (
+            "The data have no bars on weekends, and data.calendar=24/7 counts 365 days a year: annual "
+            "figures are too high."
+        )
+    return expected, None
 
 
 def open_account(
@@ -112,20 +151,46 @@ def open_account(
     return Account(tape, portfolio, broker, agents, write, charges_borrow=trading.allow_short)
 
 
-async def replay(account: Account, span: Span, progress: Progress | None = None) -> None:
-    """Run every row of a span. Cancelling it stops between two steps; what was done stays."""
+async def replay(
+    account: Account,
+    span: Span,
+    progress: Progress | None = None,
+    flush: Callable[[], object] | None = None,
+) -> None:
+    """Run every row of a span. Cancelling it stops between two steps; what was done stays.
+
+    `flush` is called at every breath, so that a killed process leaves the records up to its last one.
+    """
     for row in range(account.tape.row + 1, span.first):
         skip_row(account, row)
-    done = 0
+    done, pace, breath, told = 0, 1, 1, 0
+    began = time.monotonic()
     for row in range(span.first, span.last + 1):
         await run_step(account, row)
         done += 1
-        if done % STEPS_BETWEEN_BREATHS == 0:
+        if done == breath:
+            if flush is not None:
+                flush()
+                told = log_delisted(account, told)
             await asyncio.sleep(0)
             if progress is not None:
                 progress(done, span.steps, "trading")
+            now = time.monotonic()
+            slow = now - began > SECONDS_BETWEEN_BREATHS
+            pace = 1 if slow else min(pace * 2, MOST_STEPS_BETWEEN_BREATHS)
+            began, breath = now, done + pace
+    if flush is not None:
+        log_delisted(account, told)
     if progress is not None:
         progress(done, span.steps, "trading")
+
+
+def log_delisted(account: Account, told: int) -> int:
+    """Log the delistings from number `told` on; returns how many there are."""
+    delisted = account.broker.delisted
+    for symbol, row in delisted[told:]:
+        log.info("%s: %s closed as delisted", account.tape.panel.as_of[row], symbol)
+    return len(delisted)
 
 
 class EqualWeightHold:

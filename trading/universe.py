@@ -84,7 +84,7 @@ def read_universe(path: Path) -> dict[str, Member]:
             )
         members[symbol] = (start, end)
     if faults:
-        raise DataFaults(faults)
+        raise DataFaults(faults, f"the universe {path.name}", all_shown=True)
     return members
 
 

@@ -56,7 +56,9 @@ def fail(name: str) -> None:
 @click.pass_obj
 def work(common: Common, number: int | None) -> None:
     config = common.config(seed=number)
-    logging.getLogger("toy").info("informed")
+    logging.getLogger("trading.toy").debug("detailed")
+    logging.getLogger("trading.toy").info("informed")
+    logging.getLogger("library").info("chattered")
     logging.getLogger("toy").warning("warned")
     warnings.warn("a library's warning", stacklevel=1)
     emit_json(
@@ -197,7 +199,15 @@ def test_the_log_goes_to_stderr_by_level_and_to_a_file(tmp_path: Path) -> None:
     assert "informed" in talkative.stderr
     assert "informed" in (tmp_path / "log").read_text()
     assert "informed" in run("work", "--set", "log_level=info").stderr
+    assert "detailed" not in talkative.stderr
     assert run("work", "--log-file", str(tmp_path)).exit_code == 2
+
+
+def test_a_library_shows_warnings_only_however_much_is_asked_for() -> None:
+    everything = run("work", "-vv").stderr
+    assert "detailed" in everything
+    assert "chattered" not in everything
+    assert "warned" in everything
 
 
 def test_no_progress_bar_without_a_terminal() -> None:
@@ -209,7 +219,8 @@ PIPE = """
 import sys
 sys.path.insert(0, {root!r})
 import click
-from core.commandline import RootGroup
+from core.commandline import RootGroup, emit_json
+from core.errors import DataError
 @click.group(cls=RootGroup)
 def toy(): pass
 @toy.command()
@@ -219,6 +230,12 @@ def flood():
 @toy.command()
 def drop():
     click.echo("x")
+@toy.command()
+def answer():
+    emit_json({{"much": ["x" * 100] * 1000}})
+@toy.command()
+def fail():
+    raise DataError("row 3 is bad.", "Correct it.")
 toy()
 """
 
@@ -242,13 +259,26 @@ def test_a_reader_that_goes_away_ends_it_quietly(flood: list[str]) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
-@pytest.mark.parametrize("command", ["flood", "drop"])
+@pytest.mark.parametrize("command", ["flood", "drop", "answer", "answer --json"])
 def test_output_to_a_full_disk_fails_in_words(flood: list[str], command: str) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*flood, command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [*flood, *command.split()], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1
     assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_an_error_with_nowhere_to_write_its_json_is_told_on_stderr(flood: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*flood, "--json", "fail"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "row 3 is bad." in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

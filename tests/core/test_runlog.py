@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.clock import ReplayClock
-from core.config import AthenaConfig, config_hash
+from core.config import AthenaConfig
 from core.errors import RunFolderError, RunNotFound, StorageError
 from core.runlog import RunFolder, StepsWriter, find_run, list_runs, read_manifest, read_summary
 
@@ -33,7 +34,20 @@ def made(runs_dir: Path, mode: str = "backtest", at: datetime = NOON) -> RunFold
 
 def test_the_name_says_time_mode_and_hash(tmp_path: Path) -> None:
     with made(tmp_path) as folder:
-        assert folder.name == f"20240301T120000Z-backtest-{config_hash(AthenaConfig())[:8]}"
+        hash_of_all = folder.name.removeprefix("20240301T120000Z-backtest-")
+        assert re.fullmatch("[0-9a-f]{8}", hash_of_all)
+    with made(tmp_path / "again") as folder:
+        assert folder.name.endswith(hash_of_all)
+    # Other inputs are other work, and have another name.
+    other = RunFolder.create(
+        tmp_path / "other",
+        mode="backtest",
+        config=AthenaConfig(),
+        seed=0,
+        data={"sha256": "another"},
+    )
+    with other as folder:
+        assert not folder.name.endswith(hash_of_all)
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
@@ -169,6 +183,23 @@ def test_a_file_size_limit_of_the_system_is_told_and_whole_records_stay(tmp_path
     assert steps == b"123456789\n" * 150_000
     assert "150000 whole records" in message
     assert read_manifest(Path(folder))["status"] == "failed"
+
+
+def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
+    with made(tmp_path) as folder:
+        assert [run.status for run in list_runs(tmp_path)] == ["running"]
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        folder.note(
+            pid=gone.pid
+        )  # as it stands after a kill, or a disk too full for the last status
+        assert [run.status for run in list_runs(tmp_path)] == ["died"]
+        with pytest.raises(RunFolderError) as caught:
+            read_summary(folder.path)
+        assert "'died'" in caught.value.cure
+        folder.note(host="another machine")
+        assert [run.status for run in list_runs(tmp_path)] == ["running"]
+    assert [run.status for run in list_runs(tmp_path)] == ["done"]
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

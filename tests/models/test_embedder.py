@@ -1,44 +1,51 @@
+"""Embedders that need a model."""
+
 from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from core.errors import ModelError
-from models.embedder import OLMoEEmbedder
-from models.olmoe import OLMoEModel
-from tests.models.conftest import TEXTS
-from tests.models.test_olmoe import train_a_little
+from memory.agemem import AgeMem
+from models import embedder as module
+from models.embedder import EncoderEmbedder, MiniLmEmbedder, embedder_named, minilm_folder
 
 
-async def test_vectors_are_unit_rows_and_nothing_is_zero(model: OLMoEModel) -> None:
-    embedder = OLMoEEmbedder(model)
-    rows = await embedder.embed([*TEXTS, "  "])
-    assert rows.shape == (6, embedder.dimension)
-    assert rows.dtype == np.float32
-    assert np.linalg.norm(rows, axis=1) == pytest.approx([1, 1, 1, 1, 1, 0], abs=1e-6)
-    assert (await embedder.embed([])).shape == (0, 16)
+class LengthEncoder:
+    """Encodes a text as its length and the number of its blanks."""
+
+    def encode_batch(self, texts: Sequence[str]) -> object:
+        return np.array([[len(text), text.count(" ")] for text in texts], np.float64)
 
 
-async def test_the_space_is_named_by_model_and_weights(model: OLMoEModel) -> None:
-    assert OLMoEEmbedder(model).model_id == f"tiny-{model.backbone_hash[:12]}"
+async def test_any_encoder_serves_as_an_embedder(tmp_path: Path) -> None:
+    embedder = EncoderEmbedder(LengthEncoder(), "lengths-1", 2)
+    vectors = await embedder.embed(["abc d", "x"])
+    # (5, 1) and (1, 0), made unit length
+    assert vectors == pytest.approx(np.array([[5, 1], [np.sqrt(26), 0]]) / np.sqrt(26))
+    async with AgeMem(store=tmp_path / "m.db", embedder=embedder) as memory:
+        await memory.add("abc d")
+        assert (await memory.retrieve("efg h")).success
 
 
-async def test_training_an_adapter_never_moves_the_vectors(model: OLMoEModel) -> None:
-    embedder = OLMoEEmbedder(model)
-    before, space = await embedder.embed(TEXTS), embedder.model_id
-    model.add_lora(rank=2)
-    train_a_little(model)
-    assert np.abs(await embedder.embed(TEXTS) - before).max() < 1e-5
-    assert embedder.model_id == space
+def test_a_missing_package_is_an_error_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="not installed") as caught:
+        embedder_named("minilm")
+    assert "minilm" in caught.value.cure
+    assert embedder_named("hashed") is None
 
 
-async def test_training_the_base_is_refused_unless_it_is_wanted(model: OLMoEModel) -> None:
-    frozen, following = OLMoEEmbedder(model), OLMoEEmbedder(model, follow_training=True)
-    before, space = await following.embed(TEXTS), following.model_id
-    with torch.no_grad():
-        model.backbone.model.embed_tokens.weight.mul_(torch.linspace(0.5, 2.0, 16))
-    with pytest.raises(ModelError, match="were changed since they were loaded"):
-        await frozen.embed(TEXTS)
-    assert np.abs(await following.embed(TEXTS) - before).max() > 1e-3
-    assert following.model_id != space
+@pytest.mark.slow
+async def test_minilm_knows_likeness_without_shared_words() -> None:
+    if minilm_folder() is None or find_spec("transformers") is None:
+        pytest.skip("the extra `minilm` is not installed")
+    a, b, c = await MiniLmEmbedder().embed(
+        ["The company raised its dividend", "Shareholders get a higher payout", "It rained in Oslo"]
+    )
+    assert np.linalg.norm(a) == pytest.approx(1.0, abs=1e-5)
+    assert a @ b > a @ c + 0.2

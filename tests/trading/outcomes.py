@@ -72,12 +72,12 @@ def small_outcome(steps: int = 4, mock: bool = False, **changes: Any) -> RunOutc
 
 
 RECORDS = (
-    b'{"step":0,"as_of":"2020-12-30T21:00:00Z","targets":{"AAPL":0.5},"orders":[{"symbol":"AAPL"}],'
+    b'{"step":0,"as_of":"2020-12-30T21:00:00Z","targets":{"AAPL":0.5},"orders":[{"symbol":"AAPL","type":"market"}],'
     b'"fills":[],"positions":{}}\n'
     b'{"step":1,"as_of":"2020-12-31T21:00:00Z","targets":{},"orders":[],"fills":[],'
     b'"positions":{"AAPL":10.0}}\n'
     b'{"step":2,"as_of":"2021-01-01T21:00:00Z","targets":{"MSFT":0.25},'
-    b'"orders":[{"symbol":"AAPL"},{"symbol":"MSFT"}],"fills":[],"positions":{"AAPL":10.0}}\n'
+    b'"orders":[{"symbol":"AAPL","type":"market"},{"symbol":"MSFT","type":"market"}],"fills":[],"positions":{"AAPL":10.0}}\n'
     b'{"step":3,"as_of":"2021-01-02T21:00:00Z","targets":{"MSFT":0.25},"orders":[],"fills":[],'
     b'"positions":{"MSFT":20.5}}\n'
 )

@@ -13,6 +13,7 @@ from trading.calendar import (
     Gap,
     bar_days,
     bars_per_year,
+    exchange_days,
     interval_name,
     interval_of,
     known_at_close,
@@ -106,6 +107,14 @@ def test_a_zoned_daily_stamp_falls_on_the_exchanges_date() -> None:
     tokyo = nanoseconds("2024-01-04T15:00")
     assert (
         bar_days(tokyo, tokyo, np.ones(1, dtype=bool), "XTKS").tolist()
+        == days("2024-01-05").tolist()
+    )
+
+
+def test_the_exchanges_own_date_of_an_instant() -> None:
+    # Sydney opens at 10:00, which is 23:00 UTC of the day before in January.
+    assert (
+        exchange_days(nanoseconds("2024-01-04T23:00"), "XASX").tolist()
         == days("2024-01-05").tolist()
     )
 

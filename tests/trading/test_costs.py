@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.costs import CostModel, close_volatility_frac, range_volatility_frac
+from trading.costs import CostModel, range_volatility_frac, volatility_before
 
 
 def test_commission_in_basis_points_is_of_the_traded_value() -> None:
@@ -49,19 +50,32 @@ def test_borrowing_costs_the_annual_rate_by_actual_days_over_360() -> None:
     assert CostModel(borrow_bps_per_year=100.0).borrow_usd(36_000.0, 3.0) == 3.0
 
 
-def test_volatility_is_the_sample_deviation_of_log_returns_over_known_closes() -> None:
-    # Returns +r, -r, +r, -r, +r, -r with r = ln 1.1: mean 0, variance 6 r^2 / 5.
-    closes = [10.0, 11.0, 10.0, 11.0, 10.0, 11.0, 10.0]
-    expected = math.log(1.1) * math.sqrt(6.0 / 5.0)
-    assert close_volatility_frac(closes) == pytest.approx(expected, rel=1e-12)
-    # A missing bar drops out; it is no day of rest.
-    assert close_volatility_frac([10.0, math.nan, *closes[1:]]) == pytest.approx(
-        expected, rel=1e-12
-    )
+def test_volatility_is_the_sample_deviation_of_the_log_returns_known_before_a_row() -> None:
+    # Returns +r, -r, +r, -r, +r, -r with r = ln 1.1: mean 0, variance 6 r^2 / 5 over six of them.
+    closes = np.array([10.0, 11.0, 10.0, 11.0, 10.0, 11.0, 10.0, 99.0])
+    known = volatility_before(closes, bars=20)
+    assert known[7] == pytest.approx(math.log(1.1) * math.sqrt(6.0 / 5.0), rel=1e-12)
+    # Row 6 knows five returns, three up and two down: mean r / 5, squares 5 r^2.
+    assert known[6] == pytest.approx(math.log(1.1) * math.sqrt((5.0 - 1.0 / 5.0) / 4.0), rel=1e-12)
+    # Row 5 knows four returns, which are too few.
+    assert np.isnan(known[:6]).all()
 
 
-def test_four_returns_are_too_few_for_a_volatility() -> None:
-    assert close_volatility_frac([10.0, 11.0, 10.0, 11.0, 10.0]) is None
+def test_volatility_takes_the_last_returns_only_and_passes_over_missing_bars() -> None:
+    # Five returns count: after 1.5 it is +r, -r, +r, -r, +r again.
+    closes = np.array([10.0, 15.0, 10.0, 11.0, 10.0, 11.0, np.nan, 10.0, 11.0, np.nan])
+    known = volatility_before(closes, bars=5)
+    assert known[9] == pytest.approx(math.log(1.1) * math.sqrt(1.2), rel=1e-12)
+    assert volatility_before(closes[:0], bars=5).shape == (0,)
+
+
+@given(st.integers(0, 60), st.integers(2, 25), st.integers(0, 10_000))
+def test_later_closes_never_change_the_volatility_of_a_row(cut: int, bars: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    closes = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, 60)))
+    closes[rng.random(60) < 0.1] = np.nan
+    whole, early = volatility_before(closes, bars), volatility_before(closes[:cut], bars)
+    assert whole[:cut].tobytes() == early.tobytes()
 
 
 def test_the_range_of_a_bar_gives_parkinsons_volatility() -> None:

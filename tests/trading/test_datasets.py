@@ -92,6 +92,7 @@ def test_an_imported_file_is_the_same_data_by_name(prices: Path, tmp_path: Path)
     ours, theirs = load_panel("prices", data_dir=data_dir), load_panel(prices)
     assert ours.stack.tobytes() == theirs.stack.tobytes()
     assert ours.as_of == theirs.as_of
+    assert check_data("prices", data_dir=data_dir).ok
     columns = pq.read_table(dataset.path).column_names
     assert columns == ["date", "symbol", "open", "high", "low", "close", "volume", "adj_close"]
 

@@ -112,10 +112,36 @@ def test_no_array_holds_anything_later_not_even_behind_base(seed: int, row: int)
     for name in FIELDS:
         seen = getattr(history, name)
         np.testing.assert_array_equal(seen, panel.field(name)[: row + 1, :visible])
-        whole = owners(seen)[-1].reshape(panel.stack.shape)
-        assert np.isnan(whole[:, row + 1 :]).all()
-        assert np.isnan(whole[:, :, visible:]).all()
+        whole = owners(seen)[-1].reshape(len(FIELDS), -1, visible)
+        assert (whole[:, row + 1 :] == 0.0).all()
     assert np.isnat(owners(history.times)[-1][row + 1 :]).all()
+
+
+def test_not_even_the_size_behind_base_tells_how_much_is_to_come() -> None:
+    bars = random_bars(3, 5, 900)
+    long = build_panel(bars, name="random")
+    short = build_panel(cut_bars(bars, long.times[20]), name="random")
+    sizes = [
+        [owners(getattr(tape_at(panel, 10).upto(10), name))[-1].size for name in FIELDS]
+        for panel in (long, short)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def test_no_attribute_of_a_view_leads_to_what_is_to_come() -> None:
+    seen: list[object] = [tape_at(make_panel(LATE), 1).upto(1)]
+    for each in seen:
+        assert not isinstance(each, (Tape, Panel))
+        seen += [getattr(each, name) for name in getattr(type(each), "__slots__", ())]
+        if callable(each):
+            assert not hasattr(each, "__self__")
+    assert len(seen) > 5
+
+
+def test_a_view_and_its_row_cannot_be_changed() -> None:
+    history = tape_at(make_panel(LATE), 1).upto(1)
+    with pytest.raises(AttributeError):
+        history.row = 0  # type: ignore[misc]
 
 
 @settings(max_examples=25, deadline=None)

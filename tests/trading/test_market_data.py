@@ -50,6 +50,24 @@ async def test_history_and_the_realtime_bar_after_it(closes: Path) -> None:
     assert await feed.get_realtime_data("AAA") == bar
 
 
+@pytest.mark.parametrize(
+    ("bounds", "following"),
+    [
+        ({"end": "2023-12-29"}, 1),  # before the first bar
+        ({"end": "2024-01-07"}, 5),
+        ({"start": "2024-01-06", "end": "2024-01-07"}, 5),  # a weekend: nothing was shown
+    ],
+)
+async def test_the_realtime_bar_follows_the_end_that_was_asked_for(
+    closes: Path, bounds: dict[str, str], following: float
+) -> None:
+    feed = MarketDataFeed(FILE, data=closes)
+    await feed.get_historical_data("AAA", **bounds)  # type: ignore[arg-type]
+    bar = await feed.get_realtime_data("AAA")
+    assert bar is not None
+    assert bar.close == following
+
+
 async def test_the_realtime_bar_follows_the_history_that_was_shown(closes: Path) -> None:
     feed = MarketDataFeed(FILE, data=closes, history_bars=4)
     shown = await feed.get_historical_data("AAA", end="2024-01-03")

@@ -208,14 +208,56 @@ def test_finer_bars_in_a_daily_file_are_mixed_intervals(tmp_path: Path) -> None:
 def test_daily_bars_after_minutes_are_mixed_intervals(tmp_path: Path) -> None:
     minutes = [f"2024-01-02 09:3{at}" for at in range(5)]
     days = [f"2024-01-{day:02} 00:00" for day in range(3, 10)]
-    # The first day lies a night after the minutes; the run of gaps of a day starts with the second.
-    assert faults_of(write(tmp_path, stamped(minutes + days))) == [("interval", 8, "AAA")]
+    # The first day, a night after the minutes, stands alone at midnight and belongs to the run of days.
+    faults = check_data(write(tmp_path, stamped(minutes + days))).faults
+    assert [(fault.kind, fault.row) for fault in faults] == [("interval", 7)]
+    assert "bars 1d apart in a file of 1m bars" in faults[0].found
+
+
+HOURS = [f"2024-01-05 {hour:02}:30" for hour in range(9, 16)]
+
+
+@pytest.mark.parametrize("days", [1, 2, 4])
+@pytest.mark.parametrize("clock", ["", " 00:00"])
+def test_a_few_daily_bars_after_hours_are_faults(tmp_path: Path, days: int, clock: str) -> None:
+    """Dated as hours, they would be known at 01:00 of their own day."""
+    daily = [f"2024-01-{day:02}{clock}" for day in range(8, 8 + days)]
+    faults = check_data(write(tmp_path, stamped(HOURS + daily))).faults
+    assert [(fault.kind, fault.row) for fault in faults] == [
+        ("interval", row) for row in range(9, 9 + days)
+    ]
+    assert "a daily bar in a file of 1h bars" in faults[0].found
+
+
+def test_one_daily_bar_in_the_night_after_hours_is_a_fault(tmp_path: Path) -> None:
+    # 8.5 hours after the last hour: nearer than 20 hours, but no other bar is near midnight.
+    rows = stamped([*HOURS, "2024-01-06 00:00"])
+    assert faults_of(write(tmp_path, rows)) == [("interval", 9, "AAA")]
+
+
+def test_a_run_of_daily_bars_is_named_by_its_usual_gap(tmp_path: Path) -> None:
+    # From Friday 15:30 to Monday 00:00 are 3390 minutes; the bars themselves lie a day apart.
+    daily = [f"2024-01-{day:02}T00:00" for day in (8, 9, 10, 11, 12, 15, 16)]
+    faults = check_data(write(tmp_path, stamped(HOURS + daily))).faults
+    assert [fault.found for fault in faults] == [
+        "from 2024-01-08 on, bars 1d apart in a file of 1h bars"
+    ]
+
+
+def test_hours_around_the_clock_are_sound_with_a_midnight_bar(tmp_path: Path) -> None:
+    start = np.datetime64("2024-01-05T20:00")
+    hours = [str(start + np.timedelta64(hour, "h")) for hour in range(60) if not 10 < hour < 28]
+    lone = "BBB,2024-01-06 00:00,1,1,1,1,1,1"  # a symbol's only bar
+    assert faults_of(write(tmp_path, [*stamped(hours), lone])) == []
+    # After a day without bars the first one stands at midnight, an hour before the next.
+    outage = [hour for hour in hours if not "2024-01-06T00" < hour < "2024-01-08T00"]
+    assert faults_of(write(tmp_path, stamped(outage))) == []
 
 
 def test_hours_after_minutes_are_mixed_intervals(tmp_path: Path) -> None:
     minutes = [f"2024-01-02 09:3{at}" for at in range(5)]
     hours = [f"2024-01-03 {hour:02}:30" for hour in range(9, 16)]
-    # As above: the run of equal gaps starts with the second hour.
+    # The first hour is a night after the minutes; the run of equal gaps starts with the second.
     assert faults_of(write(tmp_path, stamped(minutes + hours))) == [("interval", 8, "AAA")]
 
 
@@ -258,7 +300,7 @@ def split_series(symbol: str = "AAA") -> list[tuple[float, float]]:
 
 def closes(pairs: list[tuple[float, float]]) -> list[str]:
     return [
-        f"AAA,2024-01-{2 + at:02},{raw},{raw},{raw},{raw},100,{adj}"
+        f"AAA,{np.datetime64('2024-01-02') + at},{raw},{raw},{raw},{raw},100,{adj}"
         for at, (raw, adj) in enumerate(pairs)
     ]
 
@@ -291,6 +333,23 @@ def test_a_crash_or_a_dividend_is_no_double_adjusting(tmp_path: Path) -> None:
         assert faults_of(write(tmp_path, closes(pairs))) == []
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_series_that_jumps_about_is_no_double_adjusting(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    close, adj = rng.uniform(10.0, 1000.0, 300), rng.uniform(10.0, 1000.0, 300)
+    close[:100] = adj[:100] = 50.0 + 0.01 * np.arange(100)
+    pairs = list(zip(close.round(2).tolist(), adj.round(2).tolist(), strict=True))
+    assert faults_of(write(tmp_path, closes(pairs))) == []
+
+
+def test_a_symbol_that_trades_thinly_is_no_mixed_interval(tmp_path: Path) -> None:
+    days = np.cumsum([0, 6, 11, 5, 16, 8, 23, 5, 12, 6, 40, 7, 19])
+    dates = [str(np.datetime64("2024-01-02") + int(day)) for day in days]
+    rows = [f"AAA,{date},10,12,9,11,100,11" for date in dates]
+    dense = [f"BBB,{np.datetime64('2024-01-02') + day},10,12,9,11,100,11" for day in range(150)]
+    assert faults_of(write(tmp_path, [*rows, *dense])) == []
+
+
 def test_a_fault_reads_as_one_line() -> None:
     fault = Fault("price", 3, "AAA", "close -1", "correct it", "p.csv")
     assert str(fault) == "p.csv, row 3, AAA: close -1 (price); correct it"
@@ -306,3 +365,17 @@ def test_fifteen_thousand_rows_are_checked_in_well_under_a_second(tmp_path: Path
     before = time.perf_counter()
     assert check_data(tmp_path / "XYZ.csv").ok
     assert time.perf_counter() - before < 1.0
+
+
+def test_odd_types_in_a_dataframe_are_faults() -> None:
+    dates = ["2024-01-02", "2024-01-03"]
+    for column, kind in (
+        ([1 + 2j, 2 + 0j], "text"),
+        ([True, False], "text"),
+        (["1", "two"], "text"),
+        ([1.0, np.inf], "infinite"),
+        (pd.to_datetime(dates), "text"),
+    ):
+        report = check_data(pd.DataFrame({"date": dates, "close": column}))
+        assert {fault.kind for fault in report.faults} == {kind}
+    assert [fault.kind for fault in check_data(pd.DataFrame()).faults] == ["empty"]

@@ -258,6 +258,17 @@ def test_intraday_without_a_zone_is_utc_and_says_so(tmp_path: Path) -> None:
     assert any("UTC" in note for note in panel.notes)
 
 
+def test_bracketed_headers(tmp_path: Path) -> None:
+    text = (
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>\n"
+        "A.US,D,20240102,000000,1,2,1,2,5\nA.US,D,20240103,000000,1,2,1,2,6\n"
+    )
+    (tmp_path / "a.txt").write_text(text)
+    panel = load_panel(tmp_path / "a.txt")
+    assert panel.symbols == ("A.US",)
+    assert panel.field("volume")[:, 0].tolist() == [5, 6]
+
+
 def test_milliseconds_since_1970(tmp_path: Path) -> None:
     (tmp_path / "BTC.csv").write_text("timestamp,close\n1704067200000,1\n1704067260000,2\n")
     panel = load_panel(tmp_path / "BTC.csv", config=DataConfig(calendar="24/7"))

@@ -75,6 +75,14 @@ def test_all_faults_of_a_universe_are_listed_with_their_lines(tmp_path: Path) ->
     assert found == {(2, "date"), (3, "date"), (5, "duplicate")}
 
 
+def test_the_message_of_a_faulty_universe_lists_every_row_itself(tmp_path: Path) -> None:
+    rows = "".join(f"S{number},soon,\n" for number in range(9))
+    with pytest.raises(DataFaults) as caught:
+        read_universe(write(tmp_path, f"symbol,from,to\n{rows}"))
+    assert caught.value.message.count("'soon', which is no time") == 9
+    assert "data check" not in caught.value.cure  # it reads no universes
+
+
 def test_no_symbol_column_and_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column symbol"):
         read_universe(write(tmp_path, "name\nAAA\n"))

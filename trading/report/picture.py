@@ -40,7 +40,13 @@ def equity_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white")
+    class NotebookFigure(Figure):
+        """A figure that a notebook shows by itself, without pyplot or a magic."""
+
+        def _repr_png_(self) -> bytes:
+            return png_bytes(self)
+
+    figure = NotebookFigure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (2.6, 1.0), "hspace": 0.07}

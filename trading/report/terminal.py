@@ -174,7 +174,7 @@ def _orders(orders: Sequence[Json], console: Console) -> None:
             order["side"],
             order["symbol"],
             order.get("type", "market"),
-            _number(order.get("quantity")),
+            _number(order.get("quantity", None) or order.get("estimated_quantity")),
             words.dollars(order.get("value_usd")),
             _number(order.get("limit_price")),
             _number(order.get("stop_price")),
@@ -195,7 +195,9 @@ def _orders(orders: Sequence[Json], console: Console) -> None:
     _table(console, columns, rows)
     if any(order.get("quantity") is None for order in orders):
         _line(
-            console, "A market order's quantity is fixed at its fill, from the value to hold then."
+            console,
+            "A market order's quantity is fixed at its fill, from the value to hold; shown is what it comes "
+            "to at the last close.",
         )
 
 
@@ -309,6 +311,7 @@ def render_runs(runs: Sequence[Json], console: Console) -> None:
             (
                 _folder_name(run["run_dir"]),
                 run["mode"] or words.NONE,
+                run.get("decided_by") or words.NONE,
                 words.dollars(run["final_equity_usd"]),
                 ", ".join(remarks),
             )
@@ -316,6 +319,7 @@ def render_runs(runs: Sequence[Json], console: Console) -> None:
     columns: list[Column] = [
         ("Run", "whole"),
         ("mode", "whole"),
+        ("decided by", "text"),
         ("final equity", "number"),
         ("notes", "text"),
     ]

@@ -40,15 +40,21 @@ class Fault:
 
 
 class DataFaults(DataError):
-    """A file that must not be traded on; `faults` lists everything that is wrong with it."""
+    """A file that must not be traded on; `faults` lists everything that is wrong with it.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    `all_shown` is for a file that `athena data check` does not read: the message lists every fault.
+    """
+
+    def __init__(
+        self, faults: Sequence[Fault], name: str = "the data", *, all_shown: bool = False
+    ) -> None:
         self.faults = tuple(faults)
-        shown = "\n".join(str(fault) for fault in self.faults[:SHOWN])
+        most = len(self.faults) if all_shown else SHOWN
+        shown = "\n".join(str(fault) for fault in self.faults[:most])
         count = len(self.faults)
         head = "1 fault" if count == 1 else f"{count} faults"
-        more = f"\n... and {count - SHOWN} more." if count > SHOWN else ""
+        more = f"\n... and {count - most} more." if count > most else ""
         super().__init__(
-            f"The data has {head}:\n{shown}{more}",
-            "`athena data check FILE` lists them all.",
+            f"{name} has {head}:\n{shown}{more}",
+            "Correct these rows." if all_shown else "`athena data check FILE` lists them all.",
         )

@@ -16,8 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
-from trading.calendar import DAY, bar_days, interval_name, interval_of, known_at_close
-from trading.panel import iso_times
+from trading.calendar import (
+    DAY,
+    bar_days,
+    exchange_days,
+    interval_name,
+    interval_of,
+    known_at_close,
+)
+from trading.panel import NO_VOLUME, iso_times
 from trading.sources.adjust import adjusted_bars
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.table import CELLS, NOT_A_NUMBER, Table, frame_table, read_table
@@ -110,7 +117,7 @@ def read_source(data: Path | pd.DataFrame) -> Source:
             faults.extend(error.faults)
     if faults:
         raise DataFaults(faults)
-    return Source(data.name, tuple(tables), digest.hexdigest())
+    return Source(data.absolute().name, tuple(tables), digest.hexdigest())
 
 
 def _files(folder: Path) -> list[Path]:
@@ -193,7 +200,7 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
         series, more_notes = _series(joined, size, calendar, bar_label, faults)
         notes.update(dict.fromkeys(more_notes))
         if not volume.any():
-            notes["no volume: no participation cap and no market impact"] = None
+            notes[NO_VOLUME] = None
         if not adjusted.any():
             notes["no adjusted close: prices are taken as they stand"] = None
     first, last = _reach(joined, size)
@@ -316,7 +323,7 @@ def to_numbers(cells: pd.Series) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     import pandas as pd
     from pandas.api import types
 
-    if types.is_numeric_dtype(cells.dtype) and not types.is_bool_dtype(cells.dtype):
+    if types.is_float_dtype(cells.dtype) or types.is_integer_dtype(cells.dtype):
         return cells.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(cells), dtype=bool)
     text = cells.astype(str).str.strip()
     empty = cells.isna() | text.isin(NOT_A_NUMBER)
@@ -341,6 +348,7 @@ def _join(parts: Sequence[Bars]) -> Bars:
         np.concatenate([bars.stamps.wall for bars in parts]),
         np.concatenate([bars.stamps.zoned for bars in parts]),
         np.concatenate([bars.stamps.valid for bars in parts]),
+        np.concatenate([bars.stamps.dated for bars in parts]),
     )
     joined = Bars(
         "",
@@ -407,9 +415,10 @@ def _series(
                 " their UTC day (data.calendar: 24/7 is for markets that never close)"
             )
     else:
-        days = stamps.wall // DAY
+        zoned = bool(stamps.zoned.all())
+        days = exchange_days(stamps.utc, calendar) if zoned else stamps.wall // DAY
         known = stamps.utc + (interval if bar_label == "open" else 0)
-        if not stamps.zoned.all():
+        if not zoned:
             notes.append("intraday times without a zone are taken for UTC")
     for row in np.flatnonzero((np.diff(bars.code) == 0) & (np.diff(known) <= 0)) + 1:
         moment = f"{np.datetime64(int(stamps.utc[row]), 'ns').astype('datetime64[s]')}Z"

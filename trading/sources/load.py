@@ -125,7 +125,7 @@ def mock_panel(
         mock=True,
         calendar=config.calendar,
         sha256=hashlib.sha256(identity.encode()).hexdigest(),
-        notes=("mock prices: a seeded random walk, no market",),
+        notes=("The prices are mock data: seeded random walks, not a market.",),
     )
     return _with_columns(panel)
 
@@ -145,7 +145,7 @@ def _checked(
     source = resolve_source(data, data_dir)
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
     if checked.faults:
-        raise DataFaults(checked.faults)
+        raise DataFaults(checked.faults, source.name)
     name = SAMPLE_NAME if data is None else source.name
     return name, checked, source.sha256
 
@@ -163,6 +163,11 @@ def resolve_source(data: str | Path | pd.DataFrame | None, data_dir: Path | None
         dataset = data_dir / f"{data}{DATASET_SUFFIX}"
         if dataset.exists():
             return read_source(dataset)
+    if str(data) == MOCK:
+        raise DataError(
+            "mock is no file: the mock walks are made, not read, and there is nothing to check.",
+            "Name a file, a folder or a dataset; `athena backtest --data mock` trades the walks.",
+        )
     raise DataError(
         f"there is no file, folder or dataset {str(data)!r}.",
         "Check the path; `athena data list` names the datasets, `mock` is the mock walks.",

@@ -49,6 +49,8 @@ NOT_A_NUMBER = (
 )
 TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.\-_^=/:]*")
 """A wide table's columns are symbols, written in capitals; any other column is not taken for one."""
+BRACKETED = re.compile(r"<\w+>[,;\t]")
+"""A header such as `<TICKER>,<DATE>,...`, which is no HTML."""
 
 COLUMNS_CURE = (
     "give the columns date, open, high, low, close (optional symbol, volume, adj_close), or date and one"
@@ -94,8 +96,11 @@ class Sheet:
 
 
 def plain(name: object) -> str:
-    """A column's name without case, spaces and punctuation: `Adj Close` and `adj_close` are one."""
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+    """A column's name without case, spaces, punctuation and a number before it: `Adj Close`, `adj_close` and
+    `5. adjusted close` are one."""
+    word = re.sub(r"^\s*\d+\.\s+", "", str(name).lower())
+    word = re.sub(r"[^a-z0-9]", "", word)
+    return {"vol": "volume", "adjustedclose": "adjclose"}.get(word, word)
 
 
 def broken(kind: str, found: str, cure: str, row: int | None = None, file: str = "") -> DataFaults:
@@ -144,7 +149,7 @@ def _csv_table(data: bytes, file: str) -> Table:
     head = text.lstrip()[:1]
     if not head:
         raise broken("empty", "an empty file", "give a file with a header line and rows", file=file)
-    if head in "<{[" and not text.lstrip().startswith("<DATE"):
+    if head in "{[" or (head == "<" and not BRACKETED.match(text.lstrip())):
         what = "HTML or XML" if head == "<" else "JSON"
         raise broken("not_a_table", f"{what}, not a table", "save it as CSV or Parquet", file=file)
     if "\r" in text:
@@ -195,10 +200,17 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _head_rows(text: str) -> tuple[list[str], int]:
-    """(the first lines that are not blank, how many blank ones stand before them)"""
-    lines = text[:200_000].split("\n")[:200]
-    skipped = next(index for index, line in enumerate(lines) if line.strip())
-    return lines[skipped : skipped + 3], skipped
+    """(the first lines that are not blank, three at most; how many blank ones stand before them)"""
+    rows: list[str] = []
+    skipped = 0
+    for line in io.StringIO(text):
+        if line.strip():
+            rows.append(line.rstrip("\n"))
+        elif not rows:
+            skipped += 1
+        if len(rows) == 3:
+            break
+    return rows, skipped
 
 
 def _more_header_rows(first: Sequence[str], following: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -326,6 +338,8 @@ def frame_table(frame: pd.DataFrame, file: str) -> Table:
     """The table in a DataFrame: rows are counted from 1; an index that is no mere count is a column."""
     import pandas as pd
 
+    if frame.empty:
+        raise broken("empty", "a table without cells", "give rows and columns", file=file)
     lines = np.arange(1, len(frame) + 1, dtype=np.int64)
     counted = isinstance(frame.index, pd.RangeIndex)
     names: list[Any]

@@ -31,16 +31,20 @@ class Stamps:
     """Times of rows, [K] each, nanoseconds since 1970.
 
     `utc` is the instant (a stamp without a zone is taken for UTC), `wall` what the clock in its own zone
-    showed; `zoned` says whether a zone was given; where not `valid`, the others mean nothing.
+    showed; `zoned` says whether a zone was given, `dated` whether the text was a date without a time; where
+    not `valid`, the others mean nothing.
     """
 
     utc: INT
     wall: INT
     zoned: npt.NDArray[np.bool_]
     valid: npt.NDArray[np.bool_]
+    dated: npt.NDArray[np.bool_]
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Stamps:
-        return Stamps(self.utc[rows], self.wall[rows], self.zoned[rows], self.valid[rows])
+        return Stamps(
+            self.utc[rows], self.wall[rows], self.zoned[rows], self.valid[rows], self.dated[rows]
+        )
 
 
 def read_stamps(cells: pd.Series, lines: INT, file: str) -> tuple[Stamps, list[Fault]]:
@@ -52,7 +56,7 @@ def read_stamps(cells: pd.Series, lines: INT, file: str) -> tuple[Stamps, list[F
     missing = codes < 0
     stamps = distinct.take(np.where(missing, 0, codes)) if len(unique) else _nothing(len(cells))
     valid = stamps.valid & ~missing
-    stamps = Stamps(stamps.utc, stamps.wall, stamps.zoned, valid)
+    stamps = Stamps(stamps.utc, stamps.wall, stamps.zoned, valid, stamps.dated)
     written = cells.astype(str).to_numpy() if not valid.all() else None
     faults = []
     for at in np.flatnonzero(~valid):
@@ -78,7 +82,8 @@ def read_stamps(cells: pd.Series, lines: INT, file: str) -> tuple[Stamps, list[F
 
 def _nothing(count: int) -> Stamps:
     zeros = np.zeros(count, dtype=np.int64)
-    return Stamps(zeros, zeros, zeros.astype(bool), zeros.astype(bool))
+    no = zeros.astype(bool)
+    return Stamps(zeros, zeros, no, no, no)
 
 
 def _parse_unique(values: pd.Series) -> Stamps:
@@ -132,7 +137,8 @@ def _text(text: pd.Series) -> Stamps:
             utc[here] = moments
             wall[here] = moments
             zoned = zoned | here
-    return _stamps(utc, wall, zoned)
+    dated = iso.str.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}").to_numpy(dtype=bool)
+    return _stamps(utc, wall, zoned, dated)
 
 
 def _to_datetime(text: pd.Series) -> pd.Series:
@@ -156,10 +162,16 @@ def _offset(zone: object) -> np.timedelta64:
     return np.timedelta64((-1 if zone[0] == "-" else 1) * seconds * 1_000_000_000, "ns")
 
 
-def _stamps(utc: pd.Series, wall: pd.Series, zoned: npt.NDArray[np.bool_]) -> Stamps:
+def _stamps(
+    utc: pd.Series,
+    wall: pd.Series,
+    zoned: npt.NDArray[np.bool_],
+    dated: npt.NDArray[np.bool_] | None = None,
+) -> Stamps:
     year = wall.dt.year.to_numpy(dtype=np.float64, na_value=np.nan)
     valid = (year >= FIRST_YEAR) & (year < LAST_YEAR)
     instants = utc.where(valid).astype("datetime64[ns]").to_numpy().astype(np.int64)
     clocks = wall.where(valid).astype("datetime64[ns]").to_numpy().astype(np.int64)
     unzoned = ~zoned
-    return Stamps(np.where(unzoned, clocks, instants), clocks, zoned, valid)
+    dated = np.zeros(len(valid), dtype=bool) if dated is None else dated
+    return Stamps(np.where(unzoned, clocks, instants), clocks, zoned, valid, dated)

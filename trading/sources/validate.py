@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trading.calendar import DAILY_GAP, DAY, interval_name, interval_of
+from trading.calendar import DAILY_GAP, DAY, HOUR, interval_name, interval_of
 from trading.sources.faults import Fault
 from trading.sources.times import Stamps
 
@@ -27,9 +27,11 @@ OHLC_TOLERANCE = 1e-4
 """How far, relative to the price, high may lie below open or close, and low above: vendors round. One
 basis point is half the default half spread; a real mistake is far larger."""
 
-SPLIT = float(np.log(1.4))
-"""A change of adj_close / close by 1.4 and more from one bar to the next is a split's: no dividend but
-the rarest pays 29 % of the price."""
+SPLITS = np.log([4 / 3, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 20, 25, 30, 50])
+"""Logarithms of the usual split ratios. 5:4 and less look like a large dividend and are not judged."""
+
+STEADY = float(np.log(1.12))
+"""A price that moves by less ran on as on any other day."""
 
 RUN = 5
 """So many equal gaps in a row, longer than the interval, are bars of another interval."""
@@ -132,7 +134,7 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
 
 def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
     """High below low, below open or close, or low above them."""
-    opened, high, low, close = bars.values[:4]
+    opened, high, low, close = np.where(usable, bars.values[:4], 1.0)
     slack = OHLC_TOLERANCE * np.abs(close)
     crossed = usable & (high < low - slack)
     below = usable & ~crossed & (high < np.fmax(opened, close) - slack)
@@ -203,7 +205,7 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     named = interval_name(interval)
     if interval == DAY:
         short = inner & (wall[1:] // DAY == wall[:-1] // DAY)
-        longer = inner & (gaps >= 5 * DAY)
+        longer = inner & (_longer_bars(gaps) > 0)
     else:
         short = inner & (gaps < interval) & (gaps > 0)
         longer = inner & (gaps > interval)
@@ -214,30 +216,80 @@ def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
     ]
     cure = "keep bars of one interval in a file; leave out a first bar whose neighbour is missing"
     faults = _report(bars, rows.tolist(), "interval", found, cure)
-    size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else np.where(longer, 1, 0)
-    start = _first_of_runs(longer, size)
-    rows = order[1:][start]
+    size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else _longer_bars(gaps)
+    daily = np.zeros(len(order), dtype=bool)
+    if interval < DAY:
+        daily = _daily_bars(wall, gaps, inner, interval) | bars.stamps.dated[order]
+    starts, usual = [], []
+    for start, stop in _runs(longer, size):
+        # A run of gaps start .. stop - 1 ends in rows start + 1 .. stop; a daily bar before it belongs to it.
+        starts.append(start if daily[start] else start + 1)
+        usual.append(int(np.median(gaps[start:stop])))
+        daily[start : stop + 1] = False
     found = [
         f"from {_moment(bars, row)} on, bars {_gap(gap)} apart in a file of {named} bars"
-        for row, gap in zip(rows, gaps[start], strict=True)
+        for row, gap in zip(order[starts], usual, strict=True)
     ]
     cure = "keep bars of one interval, a day or shorter, in a file"
+    faults += _report(bars, order[starts].tolist(), "interval", found, cure)
+    rows = order[daily]
+    found = [f"{_moment(bars, row)}: a daily bar in a file of {named} bars" for row in rows]
+    cure = "keep daily bars in a file of their own; give a bar of this file its time"
     return faults + _report(bars, rows.tolist(), "interval", found, cure)
+
+
+def _daily_bars(wall: INT, gaps: INT, inner: BoolArray, interval: int) -> BoolArray:
+    """Which rows of an intraday file are daily bars, [K]: stamped midnight, and alone there.
+
+    Taken for an intraday bar such a row would be known one interval after midnight, long before its close.
+    Alone means that the nearest bar of the symbol is 20 hours or more away (and more than two intervals);
+    in a file without other bars near midnight, that it is not one interval away. A symbol's only bar is
+    not judged.
+    """
+    none = np.iinfo(np.int64).max
+    before, after = np.full(len(wall), none), np.full(len(wall), none)
+    before[1:] = np.where(inner, gaps, none)
+    after[:-1] = before[1:]
+    nearest = np.minimum(before, after)
+    hour = wall % DAY
+    near_midnight = (hour != 0) & (np.minimum(hour, DAY - hour) <= max(interval, HOUR))
+    alone = (nearest >= DAILY_GAP) & (nearest > 2 * interval)
+    if not near_midnight.any():
+        alone |= nearest > interval
+    alone_at_midnight: BoolArray = (hour == 0) & alone & (nearest < none)
+    return alone_at_midnight
+
+
+def _longer_bars(gaps: INT) -> INT:
+    """1 for gaps like a weekly bar's (5 to 9 days), 2 like a monthly one's (26 to 35), else 0: a symbol
+    that trades thinly has gaps of all sizes."""
+    days = gaps // DAY
+    weekly, monthly = (days >= 5) & (days <= 9), (days >= 26) & (days <= 35)
+    return np.where(weekly, 1, np.where(monthly, 2, 0))
 
 
 def _gap(gap: int) -> str:
     return interval_name(int(gap))
 
 
-def _first_of_runs(candidate: BoolArray, size: INT) -> INT:
-    """Positions where a run of `RUN` or more equal candidate gaps starts."""
+def _runs(candidate: BoolArray, size: INT) -> list[tuple[int, int]]:
+    """(start, stop) of each run of `RUN` or more equal candidate gaps."""
     if len(candidate) < RUN:
-        return np.zeros(0, dtype=np.int64)
+        return []
     changes = np.ones(len(candidate), dtype=bool)
     changes[1:] = (candidate[1:] != candidate[:-1]) | (size[1:] != size[:-1])
     starts = np.flatnonzero(changes)
-    lengths = np.diff(np.append(starts, len(candidate)))
-    return starts[candidate[starts] & (lengths >= RUN)]
+    stops = np.append(starts[1:], len(candidate))
+    here = candidate[starts] & (stops - starts >= RUN)
+    return list(zip(starts[here].tolist(), stops[here].tolist(), strict=True))
+
+
+def _stands_alone(step: int, calm: BoolArray, code: INT) -> bool:
+    """Whether the steps around one are calm, as far as they are of the same symbol."""
+    first, last = max(step - 3, 0), step + 4
+    around = code[first:last] == code[step]
+    around[step - first] = False
+    return bool(calm[first:last][around].all())
 
 
 def _double_adjusted(bars: Bars) -> list[Fault]:
@@ -245,10 +297,11 @@ def _double_adjusted(bars: Bars) -> list[Fault]:
 
     At a split the raw close falls by the ratio and adj_close / close rises by it, so that adj_close runs
     on. If close is adjusted already, it runs on by itself and the factor makes adj_close jump. With j the
-    change of ln(adj_close / close) and r the change of ln(close), a row is at fault when |j| >= ln 1.4,
-    adj_close moves by more than |j| / 2, and close does not move against j by |j| / 2.
-    A raw series is mistaken for one only if, on the day of a split, the true price moves by more than half
-    of the split's logarithm (22 % for 3:2, 41 % for 2:1). Gaps of more than ten days are not judged.
+    change of ln(adj_close / close), a row is at fault when j is within 3 % of a usual split ratio (or of
+    its inverse), close moves by less than 12 % and half of that, up or down, and the three bars on either
+    side are calm: of a series that jumps about nothing can be said.
+    A raw series is mistaken for one only if, on the day of a split, the true price makes up for nearly all
+    of it. Gaps of more than ten days are not judged; nor is adjusting for dividends alone.
     """
     both = bars.values[[3, 5]]
     order = np.flatnonzero(((both > 0) & np.isfinite(both)).all(axis=0))
@@ -260,11 +313,12 @@ def _double_adjusted(bars: Bars) -> list[Fault]:
     move = np.diff(np.log(close))
     jump = np.diff(np.log(adj / close))
     near = (np.diff(code) == 0) & (np.diff(wall) <= 10 * DAY)
-    half = np.abs(jump) / 2
-    against = -np.sign(jump) * move
-    at = np.flatnonzero(
-        near & (np.abs(jump) >= SPLIT) & (against < half) & (np.abs(move + jump) > half)
-    )
+    size = np.abs(jump)
+    nearest = np.abs(size[:, None] - SPLITS).min(axis=1)
+    moved = np.abs(move)
+    at = np.flatnonzero(near & (nearest <= np.log(1.03)) & (moved < np.minimum(size / 2, STEADY)))
+    calm = (size < np.log(1.05)) & (moved < 2 * STEADY)
+    at = at[[_stands_alone(int(step), calm, code[1:]) for step in at]] if len(at) else at
     rows = order[1:][at]
     found = [
         f"adj_close / close changes by {np.exp(jump[step]):.4g} while close changes by"

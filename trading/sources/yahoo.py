@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXTRA = 'pip install "athena-trading-agent[live]"'
+EXTRA = "pip install 'athena-trading-agent[live]' (in a checkout: pip install '.[live]')"
 INSTEAD = "Or import a file of prices: athena data import FILE."
 CHART = "/v8/finance/chart/"
 NO_DATA = 404
@@ -55,7 +55,7 @@ def fetch_bars(
     try:
         import tenacity
         import yfinance
-        from curl_cffi.requests.exceptions import RequestException
+        from curl_cffi.requests.exceptions import DNSError, RequestException
     except ImportError as error:
         raise DataError(f"fetching needs {error.name}.", f"Run: {EXTRA}. {INSTEAD}") from error
 
@@ -65,8 +65,13 @@ def fetch_bars(
         yfinance.set_tz_cache_location(str(cache_dir / ".yahoo"))
     session = _session(base_url)
     retry = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(
-            (yfinance.exceptions.YFRateLimitError, RequestException, BadAnswer)
+        retry=tenacity.retry_if_exception(
+            lambda error: (
+                isinstance(
+                    error, yfinance.exceptions.YFRateLimitError | RequestException | BadAnswer
+                )
+                and not isinstance(error, DNSError)  # offline: waiting does not help
+            )
         ),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=wait_seconds),
@@ -85,7 +90,7 @@ def fetch_bars(
                 ) from error
             except RequestException as error:
                 raise DataError(
-                    f"Yahoo cannot be reached for {symbol} ({attempts} attempts): {error}.",
+                    f"Yahoo cannot be reached for {symbol}: {str(error).split('. See', maxsplit=1)[0]}.",
                     f"Are you offline? Check the connection and try again. {INSTEAD}",
                 ) from error
             except (BadAnswer, yfinance.exceptions.YFException) as error:
@@ -154,13 +159,15 @@ def _session(base_url: str | None) -> Any:
 
 @contextmanager
 def _errors_raised() -> Iterator[None]:
-    """yfinance logs its errors and returns empty tables unless told otherwise."""
+    """yfinance logs its errors and returns empty tables; here it raises them and is quiet."""
     import yfinance
 
-    debug = yfinance.config.debug
-    before = debug.hide_exceptions
+    debug, logger = yfinance.config.debug, logging.getLogger("yfinance")
+    before, level = debug.hide_exceptions, logger.level
     debug.hide_exceptions = False
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         debug.hide_exceptions = before
+        logger.setLevel(level)

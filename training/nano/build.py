@@ -87,12 +87,40 @@ def build_preset(
         tokenizer = prepared.tokenizer
         config = olmoe_config(preset, id_of(tokenizer, END_OF_TEXT), id_of(tokenizer, PADDING))
         backbone = pretrain(preset, prepared.rows, config, seed=seed, folder=work, advance=advance)
+        backbone = _finished(preset, backbone, prepared, seed=seed, advance=advance)
     finally:
         torch.set_num_threads(before)
     manifest = export(preset, prepared, backbone, folder, work)
     if not keep_work:
         shutil.rmtree(work)
     return manifest
+
+
+def _finished(
+    preset: Preset,
+    backbone: OlmoeForCausalLM,
+    prepared: Prepared,
+    *,
+    seed: int,
+    advance: Callable[[int, int | None, str], None] | None,
+) -> OlmoeForCausalLM:
+    """The last part: the forecaster's question, on states and paths of its own."""
+    from trading.sources.load import load_panel
+    from training.data.split import TRAIN, part_series
+    from training.nano.corpus import prose
+    from training.nano.finish import asked_states, finish_rows, finish_training
+    from training.nano.prepare import encode_all
+
+    finish, tokenizer = preset.finish, prepared.tokenizer
+    asked = encode_all(
+        tokenizer, list(asked_states(part_series(load_panel(), TRAIN), finish, seed=seed))
+    )
+    free = encode_all(tokenizer, prose().train)
+    rows = finish_rows(asked, free, id_of(tokenizer, END_OF_TEXT), finish, seed=seed)
+    answers, colon = prepared.rows.answers, prepared.rows.colon
+    return finish_training(
+        preset, backbone, rows, answers, colon, seed=seed, finish=finish, advance=advance
+    )
 
 
 def export(

@@ -7,6 +7,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """The last part of the training (`training/nano/finish.py`).
+
+    Units: tokens; `answer_weight` multiplies the loss of the answers, one token in about ninety.
+    """
+
+    paths: int = 620
+    bars: int = 420
+    stride_bars: int = 7
+    row_tokens: int = 96
+    batch_rows: int = 48
+    prose_frac: float = 0.15
+    learning_rate: float = 1.5e-3
+    warmup_frac: float = 0.05
+    answer_weight: float = 80.0
+    router_loss_weight: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """Every shape of an OLMoE and every number of its training.
 
@@ -34,6 +53,7 @@ class Preset:
     weight_decay: float
     router_loss_weight: float
     answer_weight: float
+    finish: Finish = Finish()
 
 
 NANO = Preset(

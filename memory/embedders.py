@@ -1,0 +1,61 @@
+"""Hashed n-grams: vectors without a model, a download or a dependency. The default of the tests.
+
+Refuses to know stores and language models; those bring embedders of their own (`models/embedder.py`).
+Known weakness: it knows spelling, not meaning; synonyms are strangers to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from core.protocols import Float32Array
+
+_WORD = re.compile(r"\w+")
+
+
+class HashedNgramEmbedder:
+    """Words and the character trigrams inside them, hashed with signs into a fixed number of columns.
+
+    Source: feature hashing, Weinberger et al. 2009 (signed hashes keep inner products unbiased).
+    """
+
+    def __init__(self, dimension: int = 384) -> None:
+        if dimension < 8:
+            raise ValueError(f"dimension is {dimension}; use at least 8")
+        self.dimension = dimension
+        self.model_id = f"hashed-ngrams-v1-{dimension}"
+
+    async def embed(self, texts: Sequence[str]) -> Float32Array:
+        vectors = np.zeros((len(texts), self.dimension), np.float64)
+        for row, text in zip(vectors, texts, strict=True):
+            for feature, count in _features(text).items():
+                column, sign = _place(feature)
+                row[column % self.dimension] += sign * np.sqrt(count)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.divide(vectors, norms, out=vectors, where=norms > 0.0)
+        return vectors.astype(np.float32)
+
+
+def _features(text: str) -> Counter[str]:
+    """Whole words count twice: once as words, once in pieces."""
+    features: Counter[str] = Counter()
+    for word in _WORD.findall(text.lower()):
+        features[f" {word} "] += 2
+        padded = f" {word} "
+        features.update(padded[i : i + 3] for i in range(len(padded) - 2))
+    return features
+
+
+@lru_cache(maxsize=200_000)
+def _place(feature: str) -> tuple[int, float]:
+    digest = hashlib.blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    value = int.from_bytes(digest, "little")
+    return value >> 1, 1.0 if value & 1 else -1.0

@@ -1,0 +1,325 @@
+"""The cached columns of a store: what the log says, laid out for fast gating and ranking.
+
+Fed with operation records in order and never asked to forget (a purge or rebuild starts a new index).
+Postings and vectors are taken in only when a search needs them. Refuses to know stores and ranking.
+
+Shapes: R rows, one per version, in the order of the log.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from core.memories import (
+    FOREVER,
+    Branch,
+    Closing,
+    Edge,
+    Lineage,
+    OperationRecord,
+    StoredVector,
+    Version,
+)
+from memory.retrieval import Corpus, tokens
+
+if TYPE_CHECKING:
+    from memory.retrieval import BoolArray, Float32Array, IntArray
+
+Filter = Mapping[str, Any]
+_MAX_VIEWS = 256
+
+
+class Growing:
+    """An append-only int64 column with room to spare."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self) -> None:
+        self._data = np.empty(64, np.int64)
+        self.size = 0
+
+    def append(self, value: int) -> None:
+        if self.size == len(self._data):
+            self._data = np.concatenate([self._data, np.empty_like(self._data)])
+        self._data[self.size] = value
+        self.size += 1
+
+    def extend(self, values: IntArray) -> None:
+        needed = self.size + len(values)
+        if needed > len(self._data):
+            grown = np.empty(max(needed, 2 * len(self._data)), np.int64)
+            grown[: self.size] = self.values
+            self._data = grown
+        self._data[self.size : needed] = values
+        self.size = needed
+
+    @property
+    def values(self) -> IntArray:
+        return self._data[: self.size]
+
+
+class MemoryIndex:
+    """Columns over all branches and namespaces of one store."""
+
+    def __init__(self, model_id: str, dimension: int) -> None:
+        self.model_id = model_id
+        self.sequence = 0
+        self.versions: list[Version] = []
+        self.row_of: dict[str, int] = {}
+        self.rows_of_entry: dict[str, list[int]] = {}
+        self.foreign_models: Counter[str] = Counter()
+        self.vector_sequence = 0
+        self.kinds: Counter[tuple[str, str]] = Counter()
+        self.visible_from = Growing()
+        self.place = Growing()
+        self.branch_codes = Growing()
+        self.namespace_codes = Growing()
+        self.closing_rows = Growing()
+        self.closing_place = Growing()
+        self.closing_branches = Growing()
+        self.closing_hidden = Growing()
+        self._codes: dict[str, int] = {}
+        self._outcome_known = Growing()
+        self._lengths = Growing()
+        self._matrix: Float32Array = np.zeros((64, dimension), np.float32)
+        self._postings: dict[str, tuple[array[int], array[int]]] = {}
+        self._facets: dict[tuple[str, bytes], array[int]] = {}
+        self._closings_of: dict[str, list[Closing]] = defaultdict(list)
+        self._edges_of: dict[str, list[Edge]] = defaultdict(list)
+        self._views: OrderedDict[tuple[str, str], _View] = OrderedDict()
+
+    def take(self, records: Iterable[OperationRecord]) -> None:
+        """Add operations, in the order of the log."""
+        for record in records:
+            for version in record.opened:
+                self._add(version)
+            for closing in record.closed:
+                self._close(closing)
+            for edge in record.linked:
+                self._edges_of[edge.from_entry].append(edge)
+                self._edges_of[edge.to_entry].append(edge)
+            self.kinds[record.namespace, record.kind] += 1
+            self.sequence = record.sequence
+
+    def _add(self, version: Version) -> None:
+        row = len(self.versions)
+        self.versions.append(version)
+        self.row_of[version.version_id] = row
+        self.rows_of_entry.setdefault(version.entry_id, []).append(row)
+        self.visible_from.append(version.visible_from)
+        self._outcome_known.append(version.outcome_at is not None)
+        self.place.append(version.sequence)
+        self.branch_codes.append(self.code(version.branch))
+        self.namespace_codes.append(self.code(version.namespace) if version.content else -1)
+        self._facet("source", version.source, row)
+        for name, value in version.metadata.items():
+            for item in value if isinstance(value, list) else [value]:
+                self._facet(name, item, row)
+
+    def _close(self, closing: Closing) -> None:
+        self._closings_of[closing.target].append(closing)
+        row = self.row_of.get(closing.target)
+        if row is not None:
+            self.closing_rows.append(row)
+            self.closing_place.append(closing.sequence)
+            self.closing_branches.append(self.code(closing.branch))
+            self.closing_hidden.append(closing.hidden_from)
+
+    def code(self, name: str) -> int:
+        """A small number for the name of a branch or namespace."""
+        return self._codes.setdefault(name, len(self._codes))
+
+    def _facet(self, name: str, value: Any, row: int) -> None:
+        key = (name, orjson.dumps(value))
+        if key not in self._facets:
+            self._facets[key] = array("i")
+        self._facets[key].append(row)
+
+    def take_vectors(self, vectors: Iterable[StoredVector]) -> None:
+        """Add embeddings. Vectors of another model are counted and never compared."""
+        total = len(self.versions)
+        if total > len(self._matrix):
+            grown = np.zeros((max(total, 2 * len(self._matrix)), self._matrix.shape[1]), np.float32)
+            grown[: len(self._matrix)] = self._matrix
+            self._matrix = grown
+        for vector in vectors:
+            if vector.model_id != self.model_id:
+                self.foreign_models[vector.model_id] += 1
+            elif (row := self.row_of.get(vector.version_id)) is not None:
+                self._matrix[row] = np.frombuffer(vector.data, "<f4")
+        self.vector_sequence = self.sequence
+
+    def _take_text(self) -> None:
+        for row in range(self._lengths.size, len(self.versions)):
+            words = tokens(self.versions[row].content)
+            self._lengths.append(len(words))
+            for term, count in Counter(words).items():
+                posting = self._postings.get(term)
+                if posting is None:
+                    posting = self._postings[term] = (array("i"), array("i"))
+                posting[0].append(row)
+                posting[1].append(count)
+
+    def postings(self, term: str) -> tuple[IntArray, IntArray]:
+        """Rows with a term, ascending, and how often it stands there."""
+        posting = self._postings.get(term)
+        if posting is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.array(posting[0], np.int32), np.array(posting[1], np.int32)
+
+    def _view(self, branch: str, namespace: str, branches: Mapping[str, Branch]) -> _View:
+        key = (branch, namespace)
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = _View(Lineage.of(branch, branches), namespace)
+            if len(self._views) > _MAX_VIEWS:
+                self._views.popitem(last=False)
+        else:
+            self._views.move_to_end(key)
+        view.follow(self)
+        return view
+
+    def visible(
+        self,
+        branch: str,
+        namespace: str,
+        branches: Mapping[str, Branch],
+        as_of: int,
+        where: Filter | None = None,
+    ) -> IntArray:
+        """Rows seen at `as_of` by this branch in this namespace that fit the filter, ascending."""
+        view = self._view(branch, namespace, branches)
+        gate = (view.shown.values <= as_of) & (view.hidden.values > as_of)
+        rows = view.rows.values
+        if not gate.all():
+            rows = rows[gate]
+        for name, wanted in (where or {}).items():
+            fits = np.zeros(len(self.versions), np.bool_)
+            for value in wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]:
+                found = self._facets.get((name, orjson.dumps(value)))
+                if found is not None:
+                    fits[np.array(found, np.int32)] = True
+            rows = rows[fits[rows]]
+        return rows
+
+    def open_versions(
+        self, branch: str, namespace: str, branches: Mapping[str, Branch]
+    ) -> list[Version]:
+        """Versions that nothing has closed in this branch, whatever the time; oldest first."""
+        view = self._view(branch, namespace, branches)
+        return [self.versions[row] for row in view.rows.values[view.hidden.values == FOREVER]]
+
+    def corpus(
+        self,
+        branch: str,
+        namespace: str,
+        branches: Mapping[str, Branch],
+        as_of: int,
+        where: Filter | None = None,
+    ) -> Corpus:
+        """Everything a search may see at `as_of`, and nothing else."""
+        self._take_text()
+        rows = self.visible(branch, namespace, branches, as_of, where)
+        total = len(self.versions)
+        seen = np.ones(total, np.bool_)
+        lengths = self._lengths.values
+        if len(rows) < total:
+            seen = np.zeros(total, np.bool_)
+            seen[rows] = True
+            words = int(lengths[rows].sum())
+        else:
+            words = int(lengths.sum())
+        lineage = Lineage.of(branch, branches)
+
+        def neighbours(row: int) -> Sequence[int]:
+            return self._neighbour_rows(row, lineage, seen, as_of)
+
+        return Corpus(
+            as_of=as_of,
+            rows=rows,
+            seen=seen,
+            matrix=self._matrix,
+            lengths=lengths,
+            visible_from=self.visible_from.values,
+            outcome_known=self._outcome_known.values,
+            postings=self.postings,
+            neighbours=neighbours,
+            average_length=max(words / max(len(rows), 1), 1e-9),
+        )
+
+    def edges(self, entry_id: str, lineage: Lineage, as_of: int) -> list[Edge]:
+        """Edges of an entry that stand at `as_of` in this lineage, oldest first."""
+        return [
+            edge
+            for edge in self._edges_of.get(entry_id, ())
+            if lineage.sees(edge.branch, edge.sequence)
+            and edge.recorded_from <= as_of
+            and not any(
+                lineage.sees(closing.branch, closing.sequence) and closing.hidden_from <= as_of
+                for closing in self._closings_of.get(edge.edge_id, ())
+            )
+        ]
+
+    def closing(self, target: str, lineage: Lineage, as_of: int) -> Closing | None:
+        """How a version ended in this lineage, as far as it was recorded by `as_of`."""
+        for closing in self._closings_of.get(target, ()):
+            if lineage.sees(closing.branch, closing.sequence) and closing.recorded_to <= as_of:
+                return closing
+        return None
+
+    def _neighbour_rows(self, row: int, lineage: Lineage, seen: BoolArray, as_of: int) -> list[int]:
+        entry_id = self.versions[row].entry_id
+        found: dict[int, None] = {}
+        for edge in self.edges(entry_id, lineage, as_of):
+            other = edge.to_entry if edge.from_entry == entry_id else edge.from_entry
+            found |= {r: None for r in self.rows_of_entry.get(other, ()) if seen[r]}
+        return list(found)
+
+
+class _View:
+    """The rows of one branch and namespace with the times between which each is seen.
+
+    A branch sees its ancestors only up to its fork, so new rows and closings can only be its own and the
+    view grows in step with the index.
+    """
+
+    def __init__(self, lineage: Lineage, namespace: str) -> None:
+        self._lineage = lineage
+        self._namespace = namespace
+        self._versions_read = 0
+        self._closings_read = 0
+        self.rows = Growing()
+        self.shown = Growing()
+        self.hidden = Growing()
+
+    def follow(self, index: MemoryIndex) -> None:
+        start, self._versions_read = self._versions_read, len(index.versions)
+        if start < self._versions_read:
+            inside = self._inside(index.branch_codes, index.place.values[start:], index)
+            inside &= index.namespace_codes.values[start:] == index.code(self._namespace)
+            rows = np.flatnonzero(inside) + start
+            self.rows.extend(rows)
+            self.shown.extend(index.visible_from.values[rows])
+            self.hidden.extend(np.full(len(rows), FOREVER))
+        start, self._closings_read = self._closings_read, index.closing_rows.size
+        if start < self._closings_read:
+            inside = self._inside(index.closing_branches, index.closing_place.values[start:], index)
+            targets = index.closing_rows.values[start:][inside]
+            hidden_from = index.closing_hidden.values[start:][inside]
+            places = np.searchsorted(self.rows.values, targets)
+            known = places < self.rows.size
+            known[known] = self.rows.values[places[known]] == targets[known]
+            np.minimum.at(self.hidden.values, places[known], hidden_from[known])
+
+    def _inside(self, branches: Growing, sequences: IntArray, index: MemoryIndex) -> BoolArray:
+        codes = branches.values[branches.size - len(sequences) :]
+        inside = np.zeros(len(codes), np.bool_)
+        for branch, limit in self._lineage.limits.items():
+            inside |= (codes == index.code(branch)) & (sequences <= limit)
+        return inside

@@ -1,0 +1,346 @@
+"""The one ranking, pure: visible rows and a query in, ordered hits with their component ranks out.
+
+Exact cosine, BM25 and graph neighbours are fused by reciprocal rank, then weighted by recency and by a
+known outcome. Point in time: the caller passes only the rows visible at `as_of`; every count, length, rank
+and tie here comes from those rows alone, so nothing that was planted later can move a hit.
+
+Scores do not depend on the matrix's shape: a fast float32 scan only picks candidates (with a margin wider
+than its rounding), and each candidate's cosine is then summed in float64, row by row.
+
+Refuses to know stores, text of entries and clocks.
+Source: BM25 as in Robertson and Zaragoza 2009; reciprocal rank fusion, Cormack et al. 2009; maximal
+marginal relevance, Carbonell and Goldstein 1998.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    IntArray = npt.NDArray[np.int64]
+    FloatArray = npt.NDArray[np.float64]
+    Float32Array = npt.NDArray[np.float32]
+    BoolArray = npt.NDArray[np.bool_]
+
+BM25_K1: Final = 1.2
+BM25_B: Final = 0.75
+SCAN_MARGIN: Final = (
+    2e-5  # float32 rounding of a 4,096-term inner product of unit vectors is below 1e-5
+)
+PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for a way round
+DAY_MICROS: Final = 86_400_000_000
+
+_TOKEN = re.compile(r"\w+(?:[-./]\w+)*")
+_PART = re.compile(r"\w+")
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words; a compound (BRK.B, ord-17) counts as itself and as its parts.
+
+    Known weakness: scripts without spaces between words give one long token.
+    """
+    found = []
+    for token in _TOKEN.findall(text.lower()):
+        found.append(token)
+        if not token.isalnum():
+            parts = _PART.findall(token)
+            if len(parts) > 1:
+                found += parts
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RankingSettings:
+    """How components are fused and weighted.
+
+    `pool` is the depth to which each component ranks. Recency multiplies by at least
+    `recency_floor_frac`; a known outcome multiplies by 1 + `outcome_weight_frac`. `diversity_frac` 0
+    switches maximal marginal relevance off.
+    """
+
+    fusion_constant: int = 60
+    pool: int = 64
+    recency_half_life_days: float | None = 180.0
+    recency_floor_frac: float = 0.5
+    outcome_weight_frac: float = 0.1
+    diversity_frac: float = 0.0
+    graph_seeds: int = 5
+    use_vector: bool = True
+    use_text: bool = True
+    use_graph: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pool < 1 or self.graph_seeds < 0 or self.fusion_constant < 1:
+            raise ValueError("pool and fusion_constant are at least 1, graph_seeds at least 0")
+        if not 0.0 <= self.diversity_frac <= 1.0 or not 0.0 <= self.recency_floor_frac <= 1.0:
+            raise ValueError("diversity_frac and recency_floor_frac lie between 0 and 1")
+        if self.recency_half_life_days is not None and self.recency_half_life_days <= 0.0:
+            raise ValueError("recency_half_life_days is positive, or None for no recency")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """What one search may see.
+
+    Shapes: `rows` [V] the visible rows, ascending; `matrix` [R, D] unit vectors of all R rows; `lengths`,
+    `visible_from` and `outcome_known` [R]. `seen` [R] is true exactly at `rows`; `whole` says V == R.
+    `postings(term)` gives the rows that have a term, ascending, and how often; `neighbours(row)` the
+    visible rows that a visible edge joins to a row.
+    """
+
+    as_of: int
+    rows: IntArray
+    seen: BoolArray
+    matrix: Float32Array
+    lengths: IntArray
+    visible_from: IntArray
+    outcome_known: IntArray
+    postings: Callable[[str], tuple[IntArray, IntArray]]
+    neighbours: Callable[[int], Sequence[int]]
+    average_length: float
+
+    @property
+    def whole(self) -> bool:
+        return len(self.rows) == len(self.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One hit: a row, its score and its place in each component (from 1)."""
+
+    row: int
+    score: float
+    vector: int | None
+    text: int | None
+    graph: int | None
+
+
+def rank(
+    corpus: Corpus,
+    queries: Sequence[tuple[str, Float32Array]],
+    top_k: int,
+    settings: RankingSettings,
+) -> list[list[Ranked]]:
+    """Rank the visible rows for each query (its text and its unit vector), all in one scan."""
+    if not len(corpus.rows) or not queries:
+        return [[] for _ in queries]
+    pool = max(settings.pool, top_k)
+    by_vector: list[list[int]] = [[] for _ in queries]
+    if settings.use_vector:
+        by_vector = rank_by_vector(corpus, [vector for _, vector in queries], pool)
+    hits = []
+    for (text, _), near in zip(queries, by_vector, strict=True):
+        worded = rank_by_text(corpus, text, pool) if settings.use_text else []
+        linked = _rank_by_graph(corpus, near, worded, settings) if settings.use_graph else []
+        diverse = settings.diversity_frac > 0.0
+        most = pool if diverse else top_k
+        fused = _fuse(corpus, near, worded, linked, settings=settings, most=most)
+        if diverse:
+            fused = _diversify(corpus, fused, top_k, settings.diversity_frac)
+        hits.append(fused)
+    return hits
+
+
+def rank_by_vector(corpus: Corpus, vectors: Sequence[Float32Array], pool: int) -> list[list[int]]:
+    """Rows by exact cosine, best first; rows at or below zero are no hits. Ties keep the older row first."""
+    if not any(vector.any() for vector in vectors):
+        return [[] for _ in vectors]
+    queries = np.ascontiguousarray(np.stack(vectors, axis=1))  # [D, Q]
+    total = len(corpus.seen)
+    if corpus.whole:
+        scores = _product(corpus.matrix[:total], queries)
+    elif 2 * len(corpus.rows) >= total:
+        scores = _product(corpus.matrix[:total], queries)[corpus.rows]
+    else:
+        scores = _product(corpus.matrix[corpus.rows], queries)
+    ranked = []
+    for column, vector in enumerate(vectors):
+        approximate = scores[:, column]
+        floor = 0.0
+        if len(approximate) > pool:
+            place = len(approximate) - pool
+            floor = max(0.0, float(np.partition(approximate, place)[place]))
+        candidates = corpus.rows[np.flatnonzero(approximate >= floor - SCAN_MARGIN)]
+        exact = exact_cosine(corpus.matrix, candidates, vector)
+        ranked.append(_best(candidates, exact, pool))
+    return ranked
+
+
+def _product(matrix: Float32Array, queries: Float32Array) -> Float32Array:
+    if queries.shape[1] == 1:
+        return (matrix @ queries[:, 0])[:, None]
+    return matrix @ queries
+
+
+def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> FloatArray:
+    """Inner products in float64, each row summed by itself: independent of what else is in the matrix."""
+    products: FloatArray = matrix[rows].astype(np.float64) * vector.astype(np.float64)
+    summed: FloatArray = products.sum(axis=1)
+    return summed
+
+
+def _best(rows: IntArray, scores: FloatArray, pool: int) -> list[int]:
+    positive = scores > 0.0
+    rows, scores = rows[positive], scores[positive]
+    order = np.lexsort((rows, -scores))[:pool]
+    best: list[int] = rows[order].tolist()
+    return best
+
+
+def rank_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
+    """Rows by BM25 whose document frequencies and lengths count the visible rows alone.
+
+    Rare terms come first. Once the `pool` best so far are beyond what the other terms can add, only rows
+    that can still get there are scored further: the answer is the same, common words cost little.
+    """
+    terms = _weighted_terms(corpus, text)
+    if not terms:
+        return []
+    scores = np.zeros(len(corpus.seen))
+    candidates: IntArray | None = None
+    left = sum(weight for weight, _, _ in terms) * (BM25_K1 + 1.0)
+    for weight, all_rows, all_counts in terms:
+        rows, counts = all_rows, all_counts
+        if len(rows) > PRUNE_FROM:
+            candidates = _still_able(scores, candidates, left, pool)
+        left -= weight * (BM25_K1 + 1.0)
+        if candidates is not None:
+            wanted = candidates.astype(rows.dtype)
+            places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+            places = places[rows[places] == wanted]
+            rows, counts = rows[places], counts[places]
+        times = counts.astype(np.float64)
+        length = corpus.lengths[rows] / corpus.average_length
+        damping = BM25_K1 * (1.0 - BM25_B + BM25_B * length)
+        scores[rows] += weight * times * (BM25_K1 + 1.0) / (times + damping)
+    found = np.flatnonzero(scores > 0.0) if candidates is None else candidates
+    best = scores[found]
+    if len(found) > pool:
+        kept = best >= np.partition(best, len(best) - pool)[len(best) - pool]
+        found, best = found[kept], best[kept]
+    return _best(found, best, pool)
+
+
+def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, IntArray, IntArray]]:
+    """The query's terms with their weight and their visible postings, the weightiest first."""
+    documents = len(corpus.rows)
+    found = []
+    for term, repeats in Counter(tokens(text)).items():
+        rows, counts = corpus.postings(term)
+        if not corpus.whole:
+            kept = corpus.seen[rows]
+            rows, counts = rows[kept], counts[kept]
+        frequency = len(rows)
+        if frequency:
+            weight = repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
+            found.append((-weight, term, rows, counts))
+    found.sort(key=lambda item: item[:2])
+    return [(-weight, rows, counts) for weight, _, rows, counts in found]
+
+
+def _still_able(
+    scores: FloatArray, candidates: IntArray | None, left: float, pool: int
+) -> IntArray | None:
+    """Rows that can still be among the `pool` best when at most `left` is added; None for all of them."""
+    found = np.flatnonzero(scores > 0.0) if candidates is None else candidates
+    if len(found) <= pool:
+        return candidates
+    reached = scores[found]
+    threshold = float(np.partition(reached, len(reached) - pool)[len(reached) - pool])
+    if candidates is None and threshold <= left + 1e-9:
+        return None
+    able: IntArray = found[reached + left + 1e-9 >= threshold]
+    return able
+
+
+def _rank_by_graph(
+    corpus: Corpus, near: Sequence[int], worded: Sequence[int], settings: RankingSettings
+) -> list[int]:
+    """Neighbours of the best hits, by the summed reciprocal ranks of the hits they are joined to."""
+    seeds = _reciprocal(settings.fusion_constant, near, worded)
+    best = sorted(seeds, key=lambda row: (-seeds[row], row))[: settings.graph_seeds]
+    weights: dict[int, float] = {}
+    for seed in best:
+        for row in corpus.neighbours(seed):
+            weights[row] = weights.get(row, 0.0) + seeds[seed]
+    return sorted(weights, key=lambda row: (-weights[row], row))[: settings.pool]
+
+
+def _reciprocal(constant: int, *rankings: Sequence[int]) -> dict[int, float]:
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for place, row in enumerate(ranking, 1):
+            scores[row] = scores.get(row, 0.0) + 1.0 / (constant + place)
+    return scores
+
+
+def _fuse(
+    corpus: Corpus,
+    near: Sequence[int],
+    worded: Sequence[int],
+    linked: Sequence[int],
+    *,
+    settings: RankingSettings,
+    most: int,
+) -> list[Ranked]:
+    scores = _reciprocal(settings.fusion_constant, near, worded, linked)
+    vector = {row: place for place, row in enumerate(near, 1)}
+    text = {row: place for place, row in enumerate(worded, 1)}
+    graph = {row: place for place, row in enumerate(linked, 1)}
+    weighted = [(-score * _weight(corpus, row, settings), row) for row, score in scores.items()]
+    weighted.sort()
+    return [
+        Ranked(row, -score, vector.get(row), text.get(row), graph.get(row))
+        for score, row in weighted[:most]
+    ]
+
+
+def _weight(corpus: Corpus, row: int, settings: RankingSettings) -> float:
+    weight = 1.0
+    if settings.recency_half_life_days is not None:
+        age_days = (corpus.as_of - int(corpus.visible_from[row])) / DAY_MICROS
+        decay = 0.5 ** (age_days / settings.recency_half_life_days)
+        weight = settings.recency_floor_frac + (1.0 - settings.recency_floor_frac) * decay
+    if corpus.outcome_known[row]:
+        weight *= 1.0 + settings.outcome_weight_frac
+    return weight
+
+
+def _diversify(
+    corpus: Corpus, hits: Sequence[Ranked], top_k: int, diversity_frac: float
+) -> list[Ranked]:
+    """Take hits one by one, each penalised by its likeness to those taken already."""
+    if not hits:
+        return []
+    rows = np.array([hit.row for hit in hits])
+    likeness = np.stack([exact_cosine(corpus.matrix, rows, corpus.matrix[row]) for row in rows])
+    relevance = np.array([hit.score for hit in hits]) / hits[0].score
+    taken: list[int] = []
+    left = list(range(len(hits)))
+    while left and len(taken) < top_k:
+        worth = [
+            (1.0 - diversity_frac) * relevance[i]
+            - diversity_frac * (likeness[i, taken].max() if taken else 0.0)
+            for i in left
+        ]
+        taken.append(left.pop(int(np.argmax(worth))))
+    return [hits[i] for i in taken]
+
+
+def explain(hit: Ranked) -> str:
+    """Why a hit is there, in words."""
+    parts = [
+        f"{name} rank {place}"
+        for name, place in (("vector", hit.vector), ("text", hit.text), ("graph", hit.graph))
+        if place is not None
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Where the operation log lives: one SQLite file, or Neo4j."""

@@ -1,0 +1,640 @@
+"""The default store: one SQLite file, many readers and one writer across processes.
+
+WAL with synchronous=FULL: an acknowledged write survives a power cut. Every write transaction starts with
+BEGIN IMMEDIATE, so two writers queue and never deadlock. Calls run on the caller's thread: a durable write
+takes a fraction of a millisecond, less than a hop to a thread and back saves.
+
+Known weakness: a write that has to wait for another process's transaction blocks the event loop meanwhile,
+for at most `busy_seconds`. Use a store from the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import closing as closing_cursor
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import orjson
+
+from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
+from core.memories import (
+    ROOT_BRANCH,
+    Branch,
+    Closing,
+    Derived,
+    Edge,
+    Lineage,
+    OperationRecord,
+    StoredVector,
+    Version,
+)
+from core.protocols import MemoryTransaction
+from memory.codec import canonical, payload, record_of, scrub
+from memory.stores.migrations import APPLICATION_ID, MIGRATIONS
+
+ResultT = TypeVar("ResultT")
+Boundary = Callable[[str], None]
+
+_OPERATION_COLUMNS = "sequence, branch, number, kind, namespace, key, request, recorded_at, body"
+_VERSION_COLUMNS = (
+    "version_id, entry_id, number, namespace, content, metadata, source, recorded_from, "
+    "valid_from, outcome_at, copy_of, branch, sequence"
+)
+_EDGE_COLUMNS = (
+    "edge_id, from_entry, to_entry, relation, namespace, recorded_from, branch, sequence"
+)
+_CLOSING_COLUMNS = "target, recorded_to, hidden_from, branch, sequence"
+
+
+class SqliteStore:
+    """The log and its indexes in one file; `:memory:` keeps them in this process.
+
+    `seed` fixes the ids of a new file (random without one). `boundary` is called with a name before every
+    statement of a write and around its commit: crash tests kill the process there.
+    """
+
+    name = "sqlite"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        seed: str | None = None,
+        busy_seconds: float = 30.0,
+        boundary: Boundary | None = None,
+    ) -> None:
+        self._path = str(path)
+        self._seed = seed
+        self._busy_seconds = busy_seconds
+        self._boundary = boundary
+        self._connection: sqlite3.Connection | None = None
+        self._branches: dict[str, Branch] = {}
+        self._lineages: dict[str, Lineage] = {}
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    async def open(self) -> None:
+        if self._connection is not None:
+            return
+        with self._guard():
+            if self._path != ":memory:":
+                try:
+                    Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise MemoryStoreError(
+                        f"the folder of {self._path} cannot be made: {error.strerror}.",
+                        "Choose another memory.path.",
+                    ) from error
+            connection = sqlite3.connect(
+                self._path, timeout=self._busy_seconds, isolation_level=None
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        _identify(connection, self._path)
+        _set_wal(connection, self._busy_seconds)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        if _user_version(connection) < len(MIGRATIONS):
+            connection.execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(connection):
+                self._migrate(connection)
+                connection.execute("COMMIT")
+        row = connection.execute("SELECT value FROM meta WHERE name = 'seed'").fetchone()
+        if self._seed is not None and row[0] != self._seed:
+            raise MemoryStoreError(
+                f"{self._path} was made with another seed than {self._seed!r}.",
+                "Open it without a seed, or write to a new file.",
+            )
+        self._seed = row[0]
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        for number in range(_user_version(connection), len(MIGRATIONS)):
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            if number == 0:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(
+                    "INSERT INTO meta VALUES ('seed', ?), ('epoch', '0')",
+                    (self._seed or secrets.token_hex(16),),
+                )
+                connection.execute("INSERT INTO branches VALUES (?, NULL, 0, 0)", (ROOT_BRANCH,))
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turn the engine's failures into MemoryStoreError with a cure."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise MemoryStoreError(
+                f"the memory file {self._path} failed: {error}.", _cure(error)
+            ) from error
+
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise MemoryStoreError("the memory is not open.", "Await `open()` first.")
+        return self._connection
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._guard():
+            return self._db().execute(sql, parameters).fetchall()
+
+    async def seed(self) -> str:
+        self._db()
+        assert self._seed is not None
+        return self._seed
+
+    async def branches(self) -> Mapping[str, Branch]:
+        for row in self._rows("SELECT name, parent, fork_sequence, created_at FROM branches"):
+            self._branches[row[0]] = Branch(*row)
+        return MappingProxyType(self._branches)
+
+    async def _lineage(self, name: str) -> Lineage:
+        if name not in self._lineages:
+            if name not in self._branches:
+                await self.branches()
+            if name not in self._branches:
+                raise EntryNotFound(f"no branch {name!r}.", "Fork one first.")
+            self._lineages[name] = Lineage.of(name, self._branches)
+        return self._lineages[name]
+
+    async def fork(self, parent: str, at_sequence: int | None, created_at: int) -> Branch:
+        await self._lineage(parent)
+
+        async def work(transaction: _SqliteTransaction) -> Branch:
+            latest, _ = await transaction.position()
+            count = transaction.run("SELECT count(*) FROM branches").fetchone()[0]
+            limit = latest - 1 if at_sequence is None else min(at_sequence, latest - 1)
+            branch = Branch(f"b{count}", parent, limit, created_at)
+            transaction.run(
+                "INSERT INTO branches VALUES (?, ?, ?, ?)",
+                (branch.name, parent, limit, created_at),
+            )
+            return branch
+
+        branch = await self._write(parent, work)
+        self._branches[branch.name] = branch
+        return branch
+
+    async def write(
+        self, branch: str, work: Callable[[MemoryTransaction], Awaitable[ResultT]]
+    ) -> ResultT:
+        return await self._write(branch, work)
+
+    async def _write(
+        self, branch: str, work: Callable[[_SqliteTransaction], Awaitable[ResultT]]
+    ) -> ResultT:
+        lineage = await self._lineage(branch)
+        db = self._db()
+        with self._guard():
+            self._at("begin")
+            db.execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(db):
+                transaction = _SqliteTransaction(
+                    db, branch, lineage, self._seed or "", self._boundary
+                )
+                result = await work(transaction)
+                self._at("commit")
+                db.execute("COMMIT")
+            self._at("committed")
+            if transaction.erased:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return result
+
+    def _at(self, name: str) -> None:
+        if self._boundary is not None:
+            self._boundary(name)
+
+    async def state(self) -> tuple[int, int]:
+        row = self._rows(
+            """SELECT (SELECT value FROM meta WHERE name = 'epoch'),
+                      (SELECT max(sequence) FROM operations)"""
+        )[0]
+        return int(row[0]), row[1] or 0
+
+    async def operations(self, after: int = 0) -> Sequence[OperationRecord]:
+        rows = self._rows(
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE sequence > ? ORDER BY sequence",
+            (after,),
+        )
+        return [record_of(*row) for row in rows]
+
+    async def vectors(self, after: int = 0) -> Sequence[StoredVector]:
+        rows = self._rows(
+            """SELECT v.version_id, e.model_id, e.dimension, e.vector
+               FROM versions v JOIN embeddings e ON e.row = v.row
+               WHERE v.sequence > ? ORDER BY v.row""",
+            (after,),
+        )
+        return [StoredVector(*row) for row in rows]
+
+    async def operation(self, operation_id: str) -> OperationRecord | None:
+        return _operation(self._db(), operation_id)
+
+    async def versions(self, branch: str, entry_id: str) -> Sequence[Version]:
+        lineage = await self._lineage(branch)
+        with self._guard():
+            return _versions(self._db(), lineage, entry_id)
+
+    async def closings(self, branch: str, targets: Sequence[str]) -> Sequence[Closing]:
+        lineage = await self._lineage(branch)
+        with self._guard():
+            return _closings(self._db(), lineage, targets)
+
+    async def edges(self, branch: str, entry_id: str) -> Sequence[Edge]:
+        lineage = await self._lineage(branch)
+        rows = self._rows(
+            f"""SELECT {_EDGE_COLUMNS} FROM edges WHERE from_entry = ? OR to_entry = ?
+                ORDER BY sequence, edge_id""",
+            (entry_id, entry_id),
+        )
+        return [edge for row in rows if lineage.sees((edge := Edge(*row)).branch, edge.sequence)]
+
+    async def purged(self) -> frozenset[str]:
+        return frozenset(
+            row[0] for row in self._rows("SELECT entry_id FROM entries WHERE purged = 1")
+        )
+
+    async def derived(self) -> Derived:
+        versions = self._rows(f"SELECT {_VERSION_COLUMNS} FROM versions ORDER BY sequence, row")
+        closings = self._rows(f"SELECT {_CLOSING_COLUMNS} FROM closings ORDER BY sequence, target")
+        edges = self._rows(f"SELECT {_EDGE_COLUMNS} FROM edges ORDER BY sequence, edge_id")
+        models = self._rows(
+            """SELECT v.version_id, e.model_id, length(e.vector) = 4 * e.dimension
+               FROM embeddings e LEFT JOIN versions v ON v.row = e.row"""
+        )
+        problems = [row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+        problems += [
+            f"foreign key broken in {row[0]}" for row in self._rows("PRAGMA foreign_key_check")
+        ]
+        problems += [f"the vector of {row[0]} has the wrong size" for row in models if not row[2]]
+        try:
+            self._db().execute(
+                "INSERT INTO text_index(text_index, rank) VALUES ('integrity-check', 1)"
+            )
+        except sqlite3.DatabaseError as error:
+            problems.append(f"the text index disagrees with the rows: {error}")
+        indexed = self._rows("SELECT count(*) FROM text_index_docsize")[0][0]
+        if indexed != len(versions):
+            problems.append(f"the text index has {indexed} rows, the versions differ")
+        return Derived(
+            versions=tuple(_version(row) for row in versions),
+            closings=tuple(Closing(*row) for row in closings),
+            edges=tuple(Edge(*row) for row in edges),
+            vector_models={row[0]: row[1] for row in models},
+            index_problems=tuple(problems),
+        )
+
+    async def rebuild(self, vectors: Sequence[StoredVector], at_sequence: int) -> bool:
+        async def work(transaction: _SqliteTransaction) -> bool:
+            run = transaction.run
+            following, _ = await transaction.position()
+            if following != at_sequence + 1:
+                return False
+            records = await self.operations()
+            purged = {entry_id for record in records for entry_id in record.purged}
+            for table in ("embeddings", "closings", "edges", "versions", "entries"):
+                run(f"DELETE FROM {table}")
+            run("INSERT INTO text_index(text_index) VALUES ('delete-all')")
+            for record in records:
+                transaction.apply(record)
+            for entry_id in purged:
+                run("UPDATE entries SET purged = 1 WHERE entry_id = ?", (entry_id,))
+            transaction.put_vectors(vectors)
+            transaction.next_epoch()
+            return True
+
+        return await self._write(ROOT_BRANCH, work)
+
+    async def load(
+        self,
+        branches: Sequence[Branch],
+        operations: Sequence[OperationRecord],
+        vectors: Sequence[StoredVector],
+        seed: str,
+    ) -> None:
+        async def work(transaction: _SqliteTransaction) -> None:
+            run = transaction.run
+            used = run("SELECT count(*) FROM operations").fetchone()[0]
+            if used or run("SELECT count(*) FROM branches").fetchone()[0] > 1:
+                raise MemoryRefused(
+                    f"{self._path} has {used} operations already.",
+                    "Import a whole export into a new file; bare lines go anywhere.",
+                )
+            run("UPDATE meta SET value = ? WHERE name = 'seed'", (seed,))
+            for b in branches:
+                run(
+                    "INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)",
+                    (b.name, b.parent, b.fork_sequence, b.created_at),
+                )
+            for record in operations:
+                transaction.log(record)
+                transaction.apply(record)
+                for entry_id in record.purged:
+                    run("UPDATE entries SET purged = 1 WHERE entry_id = ?", (entry_id,))
+            transaction.put_vectors(vectors)
+            transaction.next_epoch()
+
+        await self._write(ROOT_BRANCH, work)
+        self._seed = seed
+        self._branches.clear()
+        self._lineages.clear()
+
+    async def add_timings(self, timings: Mapping[tuple[str, int], int]) -> None:
+        with self._guard():
+            self._db().execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(self._db()):
+                self._db().executemany(
+                    """INSERT INTO timings VALUES (?, ?, ?)
+                       ON CONFLICT DO UPDATE SET calls = calls + excluded.calls""",
+                    [(name, bucket, calls) for (name, bucket), calls in timings.items()],
+                )
+                self._db().execute("COMMIT")
+
+    async def timings(self) -> Mapping[tuple[str, int], int]:
+        rows = self._rows("SELECT operation, bucket, calls FROM timings")
+        return {(name, bucket): calls for name, bucket, calls in rows}
+
+
+class _SqliteTransaction:
+    """Reads and writes inside one BEGIN IMMEDIATE ... COMMIT."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        branch: str,
+        lineage: Lineage,
+        seed: str,
+        boundary: Boundary | None,
+    ) -> None:
+        self._db = db
+        self._boundary = boundary
+        self._next: tuple[int, int] | None = None
+        self.branch = branch
+        self.lineage = lineage
+        self.seed = seed
+        self.erased = False
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if self._boundary is not None:
+            self._boundary(sql)
+        return self._db.execute(sql, parameters)
+
+    async def position(self) -> tuple[int, int]:
+        if self._next is None:
+            row = self._db.execute(
+                """SELECT (SELECT coalesce(max(sequence), 0) FROM operations),
+                          (SELECT coalesce(max(number), 0) FROM operations WHERE branch = ?)""",
+                (self.branch,),
+            ).fetchone()
+            self._next = (row[0] + 1, row[1] + 1)
+        return self._next
+
+    async def operation_by_key(self, key: str) -> OperationRecord | None:
+        row = self._db.execute(
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND key = ?",
+            (self.branch, key),
+        ).fetchone()
+        return None if row is None else record_of(*row)
+
+    async def operation(self, operation_id: str) -> OperationRecord | None:
+        record = _operation(self._db, operation_id)
+        if record is None or not self.lineage.sees(record.branch, record.sequence):
+            return None
+        return record
+
+    async def is_undone(self, operation_id: str) -> bool:
+        rows = self._db.execute(
+            "SELECT branch, sequence FROM operations WHERE undoes = ?", (operation_id,)
+        )
+        return any(self.lineage.sees(*row) for row in rows)
+
+    async def versions(self, entry_id: str) -> Sequence[Version]:
+        return _versions(self._db, self.lineage, entry_id)
+
+    async def closings(self, targets: Sequence[str]) -> Sequence[Closing]:
+        return _closings(self._db, self.lineage, targets)
+
+    async def live(self, namespace: str) -> Sequence[Version]:
+        limits = orjson.dumps(list(self.lineage.limits.items())).decode()
+        rows = self._db.execute(
+            f"""WITH lineage(branch, top) AS MATERIALIZED (
+                    SELECT value ->> 0, value ->> 1 FROM json_each(?))
+                SELECT {_VERSION_COLUMNS} FROM lineage l
+                JOIN versions v USING (branch)
+                WHERE v.namespace = ? AND v.sequence <= l.top AND v.content <> ''
+                  AND NOT EXISTS (
+                    SELECT 1 FROM closings c JOIN lineage m ON m.branch = c.branch
+                    WHERE c.target = v.version_id AND c.sequence <= m.top)
+                ORDER BY v.sequence""",
+            (limits, namespace),
+        )
+        return [_version(row) for row in rows]
+
+    async def append(self, record: OperationRecord, vectors: Sequence[StoredVector]) -> None:
+        self.log(record)
+        self.apply(record)
+        self.put_vectors(vectors)
+        self._next = (record.sequence + 1, record.number + 1)
+
+    def log(self, record: OperationRecord) -> None:
+        self.run(
+            "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.sequence, record.branch, record.number, record.kind, record.namespace,
+                record.key, record.request, record.recorded_at, record.undoes, payload(record),
+            ),
+        )  # fmt: skip
+
+    def apply(self, record: OperationRecord) -> None:
+        """Write what follows from a logged operation, embeddings excepted."""
+        for v in record.opened:
+            if v.number == 1:
+                self.run(
+                    "INSERT INTO entries(entry_id, namespace) VALUES (?, ?)",
+                    (v.entry_id, v.namespace),
+                )
+            row = self.run(
+                f"""INSERT INTO versions({_VERSION_COLUMNS})
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    v.version_id, v.entry_id, v.number, v.namespace, v.content,
+                    canonical(dict(v.metadata)).decode(), v.source, v.recorded_from, v.valid_from,
+                    v.outcome_at, v.copy_of, v.branch, v.sequence,
+                ),
+            ).lastrowid  # fmt: skip
+            self.run("INSERT INTO text_index(rowid, content) VALUES (?, ?)", (row, v.content))
+            if v.copy_of is not None:
+                self.run(
+                    """INSERT INTO embeddings SELECT ?, e.model_id, e.dimension, e.vector
+                       FROM embeddings e JOIN versions v ON v.row = e.row
+                       WHERE v.version_id = ?""",
+                    (row, v.copy_of),
+                )
+        for e in record.linked:
+            self.run(
+                f"INSERT INTO edges({_EDGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    e.edge_id, e.from_entry, e.to_entry, e.relation, e.namespace,
+                    e.recorded_from, e.branch, e.sequence,
+                ),
+            )  # fmt: skip
+        for c in record.closed:
+            self.run(
+                f"INSERT INTO closings({_CLOSING_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+                (c.target, c.recorded_to, c.hidden_from, c.branch, c.sequence),
+            )
+
+    def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
+        for vector in vectors:
+            self.run(
+                """INSERT OR REPLACE INTO embeddings
+                   SELECT row, ?, ?, ? FROM versions WHERE version_id = ?""",
+                (vector.model_id, vector.dimension, vector.data, vector.version_id),
+            )
+
+    def next_epoch(self) -> None:
+        self.run("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
+
+    async def erase(self, entry_id: str) -> None:
+        rows = self.run(
+            "SELECT row, content, sequence FROM versions WHERE entry_id = ?", (entry_id,)
+        ).fetchall()
+        for row, content, _ in rows:
+            self.run(
+                "INSERT INTO text_index(text_index, rowid, content) VALUES ('delete', ?, ?)",
+                (row, content),
+            )
+            self.run("INSERT INTO text_index(rowid, content) VALUES (?, '')", (row,))
+            self.run("DELETE FROM embeddings WHERE row = ?", (row,))
+        self.run(
+            """UPDATE versions SET content = '', metadata = '{}', source = 'purged'
+               WHERE entry_id = ?""",
+            (entry_id,),
+        )
+        self.run("UPDATE entries SET purged = 1 WHERE entry_id = ?", (entry_id,))
+        for sequence in sorted({row[2] for row in rows}):
+            columns = self.run(
+                f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE sequence = ?", (sequence,)
+            ).fetchone()
+            record = scrub(record_of(*columns), entry_id)
+            self.run(
+                "UPDATE operations SET body = ?, request = ? WHERE sequence = ?",
+                (payload(record), record.request, sequence),
+            )
+        # Deleted terms stay inside older segments of the text index until these are merged into one.
+        self.run("INSERT INTO text_index(text_index) VALUES ('optimize')")
+        self.next_epoch()
+        self.erased = True
+
+
+def _identify(connection: sqlite3.Connection, path: str) -> None:
+    """Raises: MemoryStoreError for another program's file, or one of a newer Athena."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise MemoryStoreError(
+            f"{path} is an SQLite file, but not a memory of Athena.", "Choose another memory.path."
+        )
+    version = _user_version(connection)
+    if version > len(MIGRATIONS):
+        raise MemoryStoreError(
+            f"{path} has schema {version}; this Athena knows up to {len(MIGRATIONS)}.",
+            "Upgrade Athena, or choose another memory.path.",
+        )
+
+
+def _set_wal(connection: sqlite3.Connection, seconds: float) -> None:
+    """Switching to WAL does not wait for other connections by itself, so ask again for a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+@contextmanager
+def _rolled_back_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _operation(db: sqlite3.Connection, operation_id: str) -> OperationRecord | None:
+    branch, _, number = operation_id.rpartition(":")
+    if not (number.isascii() and number.isdigit()) or len(number) > 18:
+        return None
+    with closing_cursor(
+        db.execute(
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND number = ?",
+            (branch, int(number)),
+        )
+    ) as cursor:
+        row = cursor.fetchone()
+    return None if row is None else record_of(*row)
+
+
+def _versions(db: sqlite3.Connection, lineage: Lineage, entry_id: str) -> list[Version]:
+    rows = db.execute(
+        f"SELECT {_VERSION_COLUMNS} FROM versions WHERE entry_id = ? ORDER BY sequence", (entry_id,)
+    )
+    return [_version(row) for row in rows if lineage.sees(row[11], row[12])]
+
+
+def _version(row: Sequence[Any]) -> Version:
+    columns: list[Any] = list(row)
+    columns[5] = orjson.loads(columns[5])
+    return Version(*columns)
+
+
+def _closings(db: sqlite3.Connection, lineage: Lineage, targets: Sequence[str]) -> list[Closing]:
+    found = []
+    for target in targets:
+        rows = db.execute(
+            f"SELECT {_CLOSING_COLUMNS} FROM closings WHERE target = ? ORDER BY sequence", (target,)
+        )
+        found += [Closing(*row) for row in rows if lineage.sees(row[3], row[4])]
+    return found
+
+
+def _cure(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return "Another process holds it; end that process, or try again."
+    if "full" in text:
+        return "Free some space on the disk."
+    if "readonly" in text or "read-only" in text or "unable to open" in text:
+        return "Check the path and the permissions of the file and its folder."
+    if "not a database" in text or "malformed" in text:
+        return "The file is damaged; restore a copy, or import an export into a new file."
+    return "Check the disk, then run `athena memory check`."

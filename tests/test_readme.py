@@ -1,0 +1,60 @@
+"""README names every module, and its commands and strategy are those that work."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_module_stands_in_the_file_map() -> None:
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("core", "trading", "agents", "memory", "models")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    assert len(modules) > 40
+    assert [name for name in modules if f"`{name}`" not in README] == []
+
+
+def test_every_module_in_the_file_map_exists() -> None:
+    named = re.findall(r"^\| `([\w./]+)` \|", README, flags=re.MULTILINE)
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_strategy_gives_the_output_shown(tmp_path: Path) -> None:
+    code = re.search(r"```python\n# strongest.py\n(.*?)```", README, flags=re.DOTALL)
+    shown = re.search(r"strongest.py:Strongest --no-risk\n```\n\n```\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    assert shown is not None
+    (tmp_path / "strongest.py").write_text(code[1], encoding="utf-8")
+    answer = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "main.py"),
+            "backtest",
+            "--strategy",
+            "strongest.py:Strongest",
+            "--no-risk",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    printed = [line.split() for line in answer.stdout.splitlines()]
+    lines = [line for line in shown[1].splitlines() if line.strip()]
+    assert len(lines) >= 5
+    assert [line for line in lines if line.split() not in printed] == []
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    command = "python3 -m pytest tests/ -q"
+    assert f"\n{command}\n" in README
+    assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
