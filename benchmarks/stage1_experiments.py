@@ -109,7 +109,7 @@ def figures(chances: dict[str, Any], answers: Any, dates: Any) -> dict[str, Any]
 def planted(out: Path, config: AthenaConfig, shuffled: bool) -> dict[str, Any]:
     files = planted_world(out / "train", paths=60, bars=500, seed=771_001, shuffled=shuffled)
     result = stage1_finetune(config, data=files)
-    fresh = planted_world(out / "test", paths=30, bars=400, seed=771_902, shuffled=False)
+    fresh = planted_world(out / "test", paths=15, bars=400, seed=771_902, shuffled=False)
     samples = [each for each in samples_of(fresh)[0] if each.state.news]
     answers = np.array([each.answer for each in samples])
     dates = np.array([each.state.as_of.date() for each in samples], "datetime64[D]")
