@@ -142,7 +142,7 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate", "train"),
+    not_built=("why", "ablate"),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -359,9 +359,9 @@ def config_schema() -> None:
 # --- data
 
 
-@cli.group("data", not_built=("scrape",), context_settings=HELP_NAMES)
+@cli.group("data", context_settings=HELP_NAMES)
 def data_group() -> None:
-    """Market data: check, import, list, fetch."""
+    """Market data: check, import, list, fetch, scrape."""
 
 
 @data_group.command("check")
@@ -422,6 +422,77 @@ def data_fetch(common: Common, /, symbols: tuple[str, ...], name: str | None, **
     dates = {key: moment and moment.date() for key, moment in days.items()}
     dataset = fetch(symbols, config.data_dir, name=name, config=config.data, **dates)
     show(common, dataset.to_dict(), _render_dataset)
+
+
+@data_group.command("scrape")
+@click.argument("kind", type=click.Choice(["news", "filings", "market", "social"]))
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.option("--out", type=FILE, metavar="FILE", help="The Parquet file. [default: in data_dir]")
+@click.option("--start", type=DATE, metavar="DATE", help="First day (filings, market).")
+@click.option("--end", type=DATE, metavar="DATE", help="Last day, inclusive (filings, market).")
+@click.option(
+    "--feed",
+    "feeds",
+    multiple=True,
+    metavar="URL",
+    help="news: an RSS or Atom feed; {symbol} in it stands for each symbol; repeatable.",
+)
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    metavar="FORM",
+    default=("10-K", "10-Q", "8-K"),
+    show_default=True,
+    help="filings: which forms; repeatable.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="filings, social: at most so many a symbol.",
+)
+@click.option(
+    "--macro",
+    multiple=True,
+    metavar="SERIES",
+    help="market: a FRED series with its vintages; repeatable; wants FRED_API_KEY.",
+)
+@click.option(
+    "--offline-table",
+    is_flag=True,
+    help="market: made-up macro figures, labelled as such, the same in every process.",
+)
+@click.option("--server", metavar="URL", help="social: another Mastodon server.")
+@click.option(
+    "--cache-seconds",
+    type=click.FloatRange(min=0.0),
+    default=900.0,
+    show_default=True,
+    help="How long an answer is taken from disk; 0 always asks.",
+)
+@click.pass_obj
+def data_scrape(common: Common, /, **options: Any) -> None:
+    """Public text and figures with the time each became public (extra `scrape`).
+
+    Writes a Parquet table that --news and `train stage1 --data` read."""
+    config = common.config()
+    from training.data.scrapers.run import ScrapeOptions, scrape
+
+    for edge in ("start", "end"):
+        options[edge] = options[edge] and options[edge].date()
+    report = scrape(ScrapeOptions(fred_key=os.environ.get("FRED_API_KEY"), **options), config)
+    show(common, report.to_dict(), _render_scrape)
+
+
+def _render_scrape(report: dict[str, Any], console: Console) -> None:
+    console.print(f"{report['items']} items in {report['path']}", soft_wrap=True)
+    if report["items"]:
+        console.print(f"public from {report['start']} to {report['end']}")
+    for name, count in report["licences"].items():
+        console.print(f"{count} under: {name}", soft_wrap=True)
+    for reason, count in report["reasons"].items():
+        console.print(f"left out {count}: {reason}")
 
 
 def _render_dataset(dataset: dict[str, Any], console: Console) -> None:
@@ -504,6 +575,53 @@ def model_eval(common: Common, /, data: str | None, horizon: int, seed: int | No
     with progress("model eval") as advance:
         evaluation = evaluate(config, data=data, horizon=horizon, advance=advance)
     show(common, evaluation.to_dict(), render_evaluation)
+
+
+# --- training
+
+
+@cli.group("train", not_built=("stage2", "eval", "episodes"), context_settings=HELP_NAMES)
+def train_group() -> None:
+    """Training: stage1 fine-tunes the language model."""
+
+
+@train_group.command("stage1")
+@click.option(
+    "--data",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="Texts (time, symbol, text) or prices; repeatable. [default: the shipped sample]",
+)
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many updates.")
+@click.option("--resume", metavar="RUN", help="Go on with a run from its last complete checkpoint.")
+@click.pass_obj
+def train_stage1(
+    common: Common, /, data: tuple[Path, ...], steps: int | None, resume: str | None
+) -> None:
+    """Fine-tune the language model on market text and on market states with their answers."""
+    config = common.config()
+    if resume is not None and (data or steps is not None):
+        raise click.UsageError("--resume goes on with the run's own data and steps; give it alone.")
+    from training.stage1_finetune.finetune import stage1_finetune
+
+    with progress("train stage1") as advance:
+        result = stage1_finetune(config, data=data, steps=steps, resume=resume, advance=advance)
+    if result.main_process:
+        show(common, result.to_dict(), _render_stage1)
+
+
+def _render_stage1(result: dict[str, Any], console: Console) -> None:
+    metrics = result["metrics"]
+    early = ", stopped early" if result["stopped_early"] else ""
+    console.print(f"{result['steps']} steps in {result['seconds']:.0f} s{early}")
+    before, after = metrics["perplexity_before"], metrics["perplexity_after"]
+    console.print(f"perplexity of the validation text: {before:.2f} before, {after:.2f} after")
+    low, high = metrics["log_score_gain_interval"]
+    gain = f"{metrics['log_score_gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    console.print(f"log score over climatology on the validation answers: {gain}")
+    console.print(f"training cut-off {result['training_cutoff']}")
+    console.print(f"adapter in {result['checkpoint']}", soft_wrap=True)
 
 
 # --- completion

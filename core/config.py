@@ -71,12 +71,16 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...)."""
+    """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...).
+
+    `contact` is an e-mail address that scrapers tell the servers they read; the SEC insists on one.
+    """
 
     calendar: str = "XNYS"
     bar_label: Literal["open", "close"] = "open"
     mock_symbols: Annotated[int, Field(ge=1, le=5_000)] = 5
     mock_bars: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000
+    contact: str | None = None
 
 
 class TradingConfig(Section):
@@ -268,13 +272,15 @@ class OLMoEIntegrationConfig(Section):
     """Which weights the language model loads, and where it computes.
 
     `model_path` is a folder or a hub id; null is the small model that Athena ships. `training_cutoff` is
-    needed for a model whose folder does not say up to when its texts reach.
+    needed for a model whose folder does not say up to when its texts reach. `adapter_path` is the folder
+    of an adapter (`athena train stage1`) that forecasts are made with; nothing else uses it.
     """
 
     model_path: Path | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     training_cutoff: date | None = None
+    adapter_path: Path | None = None
 
 
 class MemoryConfig(Section):
@@ -300,6 +306,41 @@ class LearningConfig(Section):
     enabled: bool = False
 
 
+class Stage1Config(Section):
+    """Fine-tuning on market text; `docs/architecture.md` says how the parts are made.
+
+    `batch_rows` are rows per process and pass, `accumulation_steps` passes per update. `context_tokens`
+    null is the model's own. `language_frac` is the share of rows that are text; `answer_weight` what a
+    token of an answer weighs beside one of text. `train_end` null leaves `validation_frac` of the texts.
+    Every `eval_steps` updates the validation is read and a checkpoint written; `patience` evaluations
+    without a better one end the training.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    batch_rows: Annotated[int, Field(ge=1, le=4_096)] = 8
+    accumulation_steps: Annotated[int, Field(ge=1, le=4_096)] = 1
+    context_tokens: Annotated[int, Field(ge=64, le=131_072)] | None = None
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
+    warmup_frac: Frac = 0.05
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    lora_rank: Annotated[int, Field(ge=1, le=1_024)] = 16
+    lora_alpha: Annotated[float, Field(gt=0.0, le=4_096.0)] = 32.0
+    lora_experts: bool = True
+    language_frac: Frac = 0.3
+    answer_weight: Annotated[float, Field(gt=0.0, le=10_000.0)] = 20.0
+    validation_frac: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    train_end: date | None = None
+    embargo_days: Annotated[int, Field(ge=0, le=10_000)] = 10
+    eval_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 50
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 4
+    gradient_checkpointing: bool = False
+    threads: Annotated[int, Field(ge=1, le=1_024)] = 1
+
+
+class TrainingConfig(Section):
+    stage1: Stage1Config = Stage1Config()
+
+
 class AthenaConfig(Section):
     """The whole configuration. Relative directories are relative to the working directory."""
 
@@ -314,6 +355,7 @@ class AthenaConfig(Section):
     model: ModelConfig = ModelConfig()
     olmoe: OLMoEIntegrationConfig = OLMoEIntegrationConfig()
     memory: MemoryConfig = MemoryConfig()
+    training: TrainingConfig = TrainingConfig()
     communication: CommunicationConfig = CommunicationConfig()
     evolution: EvolutionConfig = EvolutionConfig()
     learning: LearningConfig = LearningConfig()

@@ -430,6 +430,13 @@ class OLMoEModel:
     # --- adapters (models/adapters.py)
 
     @property
+    def peft_model(self) -> Any:
+        """peft's own object around the backbone, for trainers that know adapters. Raises: ModelError."""
+        if self._adapter is None:
+            raise ModelError("there is no adapter.", "Attach one with add_lora().")
+        return self._adapter
+
+    @property
     def has_adapter(self) -> bool:
         return self._adapter is not None
 

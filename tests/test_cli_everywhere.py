@@ -56,8 +56,7 @@ def test_every_command_has_help_with_the_global_options(athena: Athena, command:
         (["runs", "show", "last", "--forecasts"], "--forecasts"),
         (["why", "last", "--order", "1"], "why"),
         (["ablate"], "ablate"),
-        (["train", "stage1"], "train"),
-        (["data", "scrape", "news"], "data scrape"),
+        (["train", "stage2"], "train stage2"),
     ],
 )
 def test_what_comes_later_is_refused_by_name(athena: Athena, words: list[str], name: str) -> None:

@@ -41,7 +41,7 @@ NOT_FOR_HELP = (
 )
 
 
-TORCH_MODULES = {"models.action_head"}
+TORCH_MODULES = {"models.action_head", "training.stage1_finetune.trainer"}
 """Modules that define torch classes: only functions import them."""
 
 

@@ -138,7 +138,7 @@ def evaluate(
 
     Raises: UsageError for another horizon than the question asks about.
     """
-    from models.olmoe import OLMoEModel
+    from models.serving import load_model, training_cutoff
     from trading.sources.load import load_panel
 
     if horizon != HORIZON_BARS:
@@ -148,7 +148,8 @@ def evaluate(
         )
     tell = advance or (lambda done, total, note: None)
     tell(0, 5, "loading the model")
-    model = OLMoEModel(config.olmoe).load()
+    model = load_model(config.olmoe)
+    cutoff = training_cutoff(config.olmoe) or model.training_cutoff
     sample = load_panel()
     tell(1, 5, "narratives")
     train, validation = part_series(sample, TRAIN), part_series(sample, VALIDATION)
@@ -172,7 +173,7 @@ def evaluate(
     tell(5, 5, "done")
     return Evaluation(
         model=model.name,
-        training_cutoff=model.training_cutoff.isoformat(),
+        training_cutoff=cutoff.isoformat(),
         perplexity={"narratives": narrative_figure, "prose": prose_figure},
         forecast=forecast,
         simulated=simulated,
@@ -322,7 +323,8 @@ def number_table(numbers: StateNumbers) -> FloatArray:
 
 def forecast_table(model: OLMoEModel, known: Cases, tested: Cases, *, seed: int) -> ForecastTable:
     """All forecasters on the same states, and each pair that matters."""
-    chances = {OLMoEForecaster(model).name: OLMoEForecaster(model).forecast(tested.states)}
+    forecaster = OLMoEForecaster(model, follow_training=model.has_adapter)
+    chances = {forecaster.name: forecaster.forecast(tested.states)}
     chances |= baseline_chances(known, tested)
     rows, logs, briers = [], {}, {}
     for name, given in chances.items():

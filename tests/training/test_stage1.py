@@ -1,0 +1,193 @@
+"""Stage 1 on a tiny model of the real class: what it leaves, what it refuses, that it can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from core.config import AthenaConfig, OLMoEIntegrationConfig, Stage1Config
+from core.errors import CheckpointError, DataError, TrainingError
+from models.olmoe import OLMoEModel
+from models.serving import adapter_cutoff, load_forecaster, load_model, training_cutoff
+from tests.conftest import ROOT
+from tests.models.conftest import make_tiny
+from training.stage1_finetune.finetune import _memory_error, last_complete
+from training.stage1_finetune.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def words(tiny: Path, checkpoints: Path, **settings: Any) -> list[str]:
+    given = {"steps": 4, "eval_steps": 2, "batch_rows": 2, "context_tokens": 128} | settings
+    sets = [f"--set=training.stage1.{name}={value}" for name, value in given.items()]
+    return [
+        str(ROOT / "main.py"), "train", "stage1", "--json", *sets, f"--set=olmoe.model_path={tiny}",
+        "--set=olmoe.device=cpu", f"--set=checkpoint_dir={checkpoints}",
+    ]  # fmt: skip
+
+
+def trained(arguments: list[str], *launcher: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, *launcher, *arguments], capture_output=True, text=True, check=False,
+        timeout=400, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One whole run of ten steps."""
+    return trained(words(tiny, tmp_path_factory.mktemp("whole"), steps=10))
+
+
+@pytest.mark.slow
+def test_a_run_leaves_an_adapter_a_card_and_curves(tiny: Path, run: dict[str, Any]) -> None:
+    adapter = Path(run["checkpoint"])
+    assert run["steps"] == 10
+    assert run["training_cutoff"] == "2007-12-31"
+    assert {"perplexity_before", "perplexity_after"} <= set(run["metrics"])
+    card = (adapter / "MODEL_CARD.md").read_text()
+    assert "Training cut-off: **2007-12-31**" in card
+    assert (Path(run["run_dir"]) / "curves.png").stat().st_size > 1000
+    manifest = json.loads((Path(run["run_dir"]) / "manifest.json").read_text())
+    assert manifest["status"] == "done"
+    assert manifest["model"]["training_cutoff"] == "2007-12-31"
+
+
+@pytest.mark.slow
+def test_the_forecaster_uses_the_adapter_that_the_configuration_names(
+    tiny: Path, run: dict[str, Any]
+) -> None:
+    base = OLMoEIntegrationConfig(model_path=tiny, device="cpu")
+    named = base.model_copy(update={"adapter_path": Path(run["checkpoint"])})
+    files = prepare([], Stage1Config(context_tokens=128), load_model(base))
+    states = [each.state for each in files.validation_samples[:8]]
+    before = load_forecaster(base).forecast(states)
+    after = load_forecaster(named).forecast(states)
+    assert abs(before - after).max() > 1e-4
+    # What the memory policy loads is the base, whatever the forecaster uses.
+    assert not OLMoEModel(named).load().has_adapter
+    assert training_cutoff(named) == adapter_cutoff(Path(run["checkpoint"]))
+
+
+@pytest.mark.slow
+def test_another_backbone_refuses_the_adapter(run: dict[str, Any], tmp_path: Path) -> None:
+    other = make_tiny(tmp_path / "other", seed=1)
+    config = OLMoEIntegrationConfig(
+        model_path=other, device="cpu", adapter_path=Path(run["checkpoint"])
+    )
+    with pytest.raises(CheckpointError, match="was trained on the backbone"):
+        load_model(config)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_in_the_same_weights(
+    tiny: Path, run: dict[str, Any], tmp_path: Path
+) -> None:
+    arguments = words(tiny, tmp_path, steps=10)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("*/checkpoints/checkpoint-4/complete.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = next(tmp_path.iterdir())
+    # A half-written checkpoint must not be taken for one.
+    half = begun / "checkpoints" / "checkpoint-9"
+    half.mkdir()
+    (half / "trainer_state.json").write_text("{")
+    resumed = trained([*arguments, "--resume", "last"])
+    assert Path(resumed["run_dir"]) == begun
+    whole = Path(run["checkpoint"]) / "adapter.safetensors"
+    assert (Path(resumed["checkpoint"]) / "adapter.safetensors").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_rows(tiny: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    one = trained(words(tiny, tmp_path / "one", batch_rows=4))
+    two = trained(
+        words(tiny, tmp_path / "two", batch_rows=2),
+        "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+    )  # fmt: skip
+    weights = [load_file(Path(each["checkpoint"]) / "adapter.safetensors") for each in (one, two)]
+    for name, tensor in weights[0].items():
+        assert (tensor - weights[1][name]).abs().max() < 1e-4
+
+
+def test_a_checkpoint_counts_only_when_every_file_is_what_its_mark_says(tmp_path: Path) -> None:
+    from models.folder import sha256
+
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"w")
+        marks = {"weights": sha256(folder / "weights")}
+        (folder / "complete.json").write_text(json.dumps(marks))
+    assert last_complete(tmp_path) == tmp_path / "checkpoint-4"
+    (tmp_path / "checkpoint-4" / "weights").write_bytes(b"x")
+    assert last_complete(tmp_path) == tmp_path / "checkpoint-2"
+    (tmp_path / "checkpoint-2" / "complete.json").unlink()
+    assert last_complete(tmp_path) is None
+
+
+def test_out_of_memory_names_the_settings_to_lower() -> None:
+    ran_out = RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    )
+    told = _memory_error(ran_out, Stage1Config(batch_rows=64))
+    assert isinstance(told, TrainingError)
+    assert "batch_rows 64" in told.message
+    assert "Lower training.stage1.batch_rows" in told.cure
+    other = RuntimeError("shapes differ")
+    assert _memory_error(other, Stage1Config()) is other
+
+
+def prices(path: Path, closes: list[float]) -> Path:
+    days = pd.bdate_range("2015-01-05", periods=len(closes)).strftime("%Y-%m-%d")
+    pd.DataFrame({"date": days, "symbol": "A", "close": closes, "open": closes, "high": closes,
+                  "low": closes}).to_csv(path, index=False)  # fmt: skip
+    return path
+
+
+def test_prices_that_never_move_or_always_rise_are_refused(tiny: Path, tmp_path: Path) -> None:
+    model = load_model(OLMoEIntegrationConfig(model_path=tiny, device="cpu"))
+    rising = prices(tmp_path / "rising.csv", [10.0 * 1.01**at for at in range(300)])
+    with pytest.raises(DataError, match="only one kind of answer"):
+        prepare([rising], Stage1Config(context_tokens=128), model)
+    short = prices(tmp_path / "short.csv", [10.0, 11.0, 10.5] * 10)
+    with pytest.raises(DataError, match="no answers"):
+        prepare([short], Stage1Config(context_tokens=128), model)
+
+
+def test_resume_takes_no_other_options(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "train", "stage1", "--resume", "last", "--steps", "3"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "give it alone" in done.stderr
+
+
+def test_the_configuration_is_one() -> None:
+    assert AthenaConfig().training.stage1 == Stage1Config()
