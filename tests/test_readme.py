@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_every_module_stands_in_the_file_map() -> None:
     modules = [
         path.relative_to(ROOT).as_posix()
-        for package in ("core", "trading", "agents", "memory", "models")
+        for package in ("core", "trading", "agents", "memory", "models", "training")
         for path in (ROOT / package).rglob("*.py")
         if path.name != "__init__.py"
     ]
