@@ -536,7 +536,7 @@ def model_download(common: Common, /, model_id: str, out: Path | None) -> None:
 @model_group.command("build")
 @click.option(
     "--preset",
-    type=click.Choice(["nano", "nano-finish"]),
+    type=click.Choice(["nano"]),
     default="nano",
     show_default=True,
     help="Which one.",

@@ -99,13 +99,29 @@ def attend(  # noqa: PLR0917 - transformers calls it so
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     segments: Segments | None = None,
+    alike: bool = False,
     scaling: float | None = None,
     dropout: float = 0.0,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Shapes: query, key and value [1, H, N, d] with segments (any batch without); result [1, N, H, d]."""
+    """Shapes: query, key and value [1, H, N, d] with segments (any batch without); result [1, N, H, d].
+
+    `alike` says that the texts of the batch have one length: then the causal mask alone is needed, and the
+    one that came is not looked at.
+    """
     import torch
 
+    if alike:
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            dropout_p=dropout,
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        return attended.transpose(1, 2).contiguous(), None
     if segments is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 

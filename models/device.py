@@ -70,10 +70,7 @@ def free_bytes(name: str, machine_bytes: int | None) -> int | None:
 
 
 def experts_implementation() -> str:
-    """How the experts' products are computed: grouped where this torch can, else expert by expert.
-
-    Both take the same time at the small model's size; with 64 experts grouped is faster (docs/log-model.md).
-    """
+    """How training computes the experts' products: grouped where this torch can, else expert by expert."""
     import torch
 
     return "grouped_mm" if hasattr(torch.nn.functional, "grouped_mm") else "eager"

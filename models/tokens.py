@@ -30,8 +30,8 @@ class TextTokens:
         self._count = lru_cache(COUNT_CACHE)(self._count_now)
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        # A batch of one: the fast call counts no offsets, which takes a fifth of the time.
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -71,7 +71,6 @@ def test_it_answers_its_question_with_a_bucket(nano: OLMoEModel) -> None:
     assert float(chances.min()) > 0.05
 
 
-@pytest.mark.xfail(strict=True, reason="a known miss of the shipped weights: docs/log-model.md")
 def test_no_expert_is_dead(nano: OLMoEModel) -> None:
     from trading.sources.load import load_panel
     from training.data.split import VALIDATION, part_series
@@ -84,7 +83,6 @@ def test_no_expert_is_dead(nano: OLMoEModel) -> None:
     assert loads.max() < 6.0 / loads.shape[1]
 
 
-@pytest.mark.xfail(strict=True, reason="a known miss of the shipped weights: docs/log-model.md")
 @pytest.mark.slow
 def test_it_beats_climatology_on_simulated_paths_it_never_saw(nano: OLMoEModel) -> None:
     from training.nano.evaluate import forecast_table, simulated_cases

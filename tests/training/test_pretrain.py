@@ -13,7 +13,7 @@ from core.errors import CheckpointError, UsageError
 from models.olmoe import OLMoEModel
 from training.nano import pretrain as loop
 from training.nano.build import build, build_preset
-from training.nano.preset import NANO, Preset
+from training.nano.preset import NANO, Finish, Preset
 from training.nano.pretrain import Rows, olmoe_config, pack, pretrain, rate_frac
 
 TINY = replace(
@@ -107,7 +107,13 @@ def test_an_unknown_preset_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_build_makes_a_folder_that_loads(tmp_path: Path) -> None:
     preset = replace(
-        TINY, context_tokens=128, simulated_paths=4, real_copies=1, prose_epochs=1, batch_rows=64
+        TINY,
+        context_tokens=128,
+        simulated_paths=4,
+        real_copies=1,
+        prose_epochs=1,
+        batch_rows=64,
+        finish=Finish(paths=2, bars=90, draws=20, batch_rows=256),
     )
     manifest = build_preset(preset, tmp_path / "made", seed=3)
     model = OLMoEModel().load(manifest.parent)
@@ -116,4 +122,5 @@ def test_a_build_makes_a_folder_that_loads(tmp_path: Path) -> None:
     log = json.loads((manifest.parent / "training-log.json").read_text())
     assert log["corpus"]["narratives"] > 3000
     assert log["loss"][-1]["loss"] < log["loss"][0]["loss"]
+    assert log["finish"][-1]["step"] == 20
     assert not (manifest.parent / ".build").exists()

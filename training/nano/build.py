@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 WORK = ".build"
+FINISH = "finish"
 LOG_FILE = "training-log.json"
 THREADS = 1
 """Two threads are slower than one at these sizes, and one gives the same bits on any number of cores."""
@@ -89,7 +90,7 @@ def build_preset(
         backbone = pretrain(preset, prepared.rows, config, seed=seed, folder=work, advance=advance)
         if preset.finish is not None:
             backbone = _finished(
-                preset, preset.finish, backbone, prepared, seed=seed, advance=advance
+                preset, preset.finish, backbone, prepared, seed=seed, folder=work, advance=advance
             )
     finally:
         torch.set_num_threads(before)
@@ -106,24 +107,39 @@ def _finished(
     prepared: Prepared,
     *,
     seed: int,
+    folder: Path,
     advance: Callable[[int, int | None, str], None] | None = None,
 ) -> OlmoeForCausalLM:
     """The last part: the forecaster's question, on states and paths of its own."""
     from trading.sources.load import load_panel
     from training.data.split import TRAIN, part_series
     from training.nano.corpus import prose
-    from training.nano.finish import asked_states, finish_rows, finish_training
-    from training.nano.prepare import encode_all
+    from training.nano.finish import finish_rows, finish_training, real_states, simulated_states
+    from training.nano.prepare import encode_all, narratives
 
-    tokenizer = prepared.tokenizer
-    asked = encode_all(
-        tokenizer, list(asked_states(part_series(load_panel(), TRAIN), finish, seed=seed))
+    tokenizer, panel = prepared.tokenizer, load_panel()
+    real = list(real_states(part_series(panel, TRAIN)))
+    asked = [*real, *simulated_states(finish, seed=seed)]
+    weights = [finish.real_weight] * len(real) + [finish.answer_weight] * (len(asked) - len(real))
+    tokens = encode_all(tokenizer, [each.text for each in asked])
+    chances = [each.chances for each in asked]
+    rows = finish_rows(
+        list(zip(tokens, chances, weights, strict=True)),
+        encode_all(tokenizer, narratives(preset, panel, seed)),
+        encode_all(tokenizer, prose().train),
+        id_of(tokenizer, END_OF_TEXT),
+        finish,
+        seed=seed,
     )
-    free = encode_all(tokenizer, prose().train)
-    rows = finish_rows(asked, free, id_of(tokenizer, END_OF_TEXT), finish, seed=seed)
-    answers, colon = prepared.rows.answers, prepared.rows.colon
     return finish_training(
-        preset, backbone, rows, answers, colon, seed=seed, finish=finish, advance=advance
+        preset,
+        backbone,
+        rows,
+        prepared.rows.answers,
+        seed=seed,
+        finish=finish,
+        folder=folder / FINISH,
+        advance=advance,
     )
 
 
@@ -147,6 +163,8 @@ def export(
         * preset.context_tokens,
         "loss": _loss_curve(work / "loss.jsonl"),
     }
+    if preset.finish is not None:
+        log["finish"] = _loss_curve(work / FINISH / "loss.jsonl")
     write_atomic(folder / LOG_FILE, (json.dumps(log, indent=1) + "\n").encode())
     return model.save(folder, head=False)
 

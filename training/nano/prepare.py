@@ -52,7 +52,8 @@ def prepare(preset: Preset, panel: Panel, *, seed: int, folder: Path) -> Prepare
     """Tokenizer and rows, from `folder` where the same preset and seed left them."""
     from tokenizers import Tokenizer
 
-    key = hashlib.sha256(json.dumps([asdict(preset), seed]).encode()).hexdigest()
+    kept = {name: each for name, each in asdict(preset).items() if name != "finish"}
+    key = hashlib.sha256(json.dumps([kept, seed]).encode()).hexdigest()
     about_path = folder / "corpus.json"
     if about_path.exists():
         about = json.loads(about_path.read_text())

@@ -129,7 +129,7 @@ def pretrain(
     optimizer = _optimizer(model, preset)
     steps = len(rows.tokens) // preset.batch_rows
     folder.mkdir(parents=True, exist_ok=True)
-    begin = _resume(folder, model, optimizer, steps, seed)
+    begin = resume(folder, model, optimizer, steps, seed)
     answers = torch.tensor(rows.answers)
     started, seen = time.monotonic(), 0
     model.train()
@@ -162,7 +162,7 @@ def pretrain(
             if advance is not None:
                 advance(step + 1, steps, f"loss {plain:.3f}")
         if (step + 1) % CHECKPOINT_EVERY_STEPS == 0 or step + 1 == steps:
-            _save_checkpoint(folder, model, optimizer, step=step + 1, steps=steps, seed=seed)
+            save_checkpoint(folder, model, optimizer, step=step + 1, steps=steps, seed=seed)
     return model.eval()
 
 
@@ -192,7 +192,7 @@ def _log(folder: Path, step: int, tokens_per_second: float, loss: float, balance
         file.write(json.dumps(row) + "\n")
 
 
-def _save_checkpoint(
+def save_checkpoint(
     folder: Path,
     model: OlmoeForCausalLM,
     optimizer: torch.optim.AdamW,
@@ -213,7 +213,7 @@ def _save_checkpoint(
     write_atomic(folder / "checkpoint.safetensors", save(tensors, metadata=about))
 
 
-def _resume(
+def resume(
     folder: Path, model: OlmoeForCausalLM, optimizer: torch.optim.AdamW, steps: int, seed: int
 ) -> int:
     """Put the checkpoint of this folder, if there is one, into model and optimizer; the step it ended at."""
