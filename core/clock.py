@@ -21,13 +21,15 @@ async def wait_or_stop(seconds: float, stop: asyncio.Event | None) -> None:
 
 
 class SystemClock:
-    """The machine's clock, in UTC."""
+    """The machine's clock, in UTC. It never goes back: while the machine's is set back, it stands still."""
 
     def __init__(self, stop: asyncio.Event | None = None) -> None:
         self._stop = stop
+        self._latest = datetime.min.replace(tzinfo=UTC)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        self._latest = max(self._latest, datetime.now(UTC))
+        return self._latest
 
     async def sleep(self, seconds: float) -> None:
         """Really waits; returns early when stopped."""

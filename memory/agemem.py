@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import orjson
 
 from core.clock import SystemClock
 from core.errors import (
@@ -44,14 +46,24 @@ from core.memories import (
 )
 from core.protocols import Clock, Embedder, MemoryStore, MemoryTransaction, Summariser
 from memory import transfer, verify
-from memory.context import DEFAULT_THRESHOLD, Message, ShortTermMemory, Span, similarities, texts_of
-from memory.embedders import HashedNgramEmbedder
+from memory.context import (
+    DEFAULT_THRESHOLD,
+    Message,
+    ShortTermMemory,
+    Span,
+    check_span,
+    first_of_rounds,
+    similarities,
+    texts_of,
+)
+from memory.embedders import HashedNgramEmbedder, unit_vectors
 from memory.index import Filter, MemoryIndex
 from memory.ledger import Draft, perform
 from memory.operations import (
     Add,
     Delete,
     Link,
+    MemoryOperation,
     MemoryOperationResult,
     Purge,
     Request,
@@ -66,9 +78,6 @@ from memory.retrieval import Ranked, RankingSettings, explain, rank
 from memory.stores.sqlite import SqliteStore
 from memory.summarise import ExtractiveSummariser
 from memory.timing import Latencies, OperationStats
-
-if TYPE_CHECKING:
-    from core.protocols import Float32Array
 
 PlainContext = str | Sequence[str | Message | Mapping[str, Any]]
 MAX_TOP_K = 1_000
@@ -273,12 +282,12 @@ class AgeMem:
         try:
             hits = await self._search(queries, top_k, filter, as_of)
         except MemoryRefused as error:
-            refused = MemoryOperationResult(False, "retrieve", error=error)
+            refused = MemoryOperationResult(False, MemoryOperation.RETRIEVE, error=error)
             return [self._timed(refused, started) for _ in queries]
         return [
             self._timed(
                 MemoryOperationResult(
-                    True, "retrieve", data=found, ids=tuple(hit.id for hit in found)
+                    True, MemoryOperation.RETRIEVE, data=found, ids=tuple(hit.id for hit in found)
                 ),
                 started,
             )
@@ -292,7 +301,7 @@ class AgeMem:
         max_tokens: int | None = None,
     ) -> MemoryOperationResult:
         """Summarise a context; `data` is the text. A ShortTermMemory has the span replaced by it."""
-        return await self._call("summary", self._summary(context, span, max_tokens))
+        return await self._call(MemoryOperation.SUMMARY, self._summary(context, span, max_tokens))
 
     async def _summary(
         self, context: ShortTermMemory | PlainContext | None, span: Span, max_tokens: int | None
@@ -304,8 +313,9 @@ class AgeMem:
         texts = texts_of(given)
         for text in texts:
             check_text(text, "the context", 1_000_000)
+        check_span(span)
         if isinstance(span, int):
-            texts = texts[-span:] if span > 0 else []
+            texts = texts[first_of_rounds(given, span) :]
         return await self._summariser.summarise(texts, 128 if max_tokens is None else max_tokens)
 
     async def filter(
@@ -315,7 +325,7 @@ class AgeMem:
         threshold: float = DEFAULT_THRESHOLD,
     ) -> MemoryOperationResult:
         """Drop the messages that are like the criteria; `data` is what was kept, in its order."""
-        return await self._call("filter", self._filter(context, criteria, threshold))
+        return await self._call(MemoryOperation.FILTER, self._filter(context, criteria, threshold))
 
     async def _filter(
         self, context: ShortTermMemory | PlainContext | None, criteria: str, threshold: float
@@ -371,7 +381,10 @@ class AgeMem:
             except MemoryRefused as error:
                 checked.append(MemoryOperationResult(False, request.kind, error=error))
         accepted = [item for item in checked if not isinstance(item, MemoryOperationResult)]
-        written = iter(await self._write(accepted) if accepted else [])
+        try:
+            written = iter(await self._write(accepted) if accepted else [])
+        except EntryNotFound as error:  # this handle's branch
+            written = iter([MemoryOperationResult(False, r.kind, error=error) for r in accepted])
         return [
             self._timed(item if isinstance(item, MemoryOperationResult) else next(written), started)
             for item in checked
@@ -400,6 +413,9 @@ class AgeMem:
             if versions:
                 request = replace(request, expected_version=versions[-1].number)
             result = (await self.apply([request]))[0]
+        except EntryNotFound as error:  # this handle's branch
+            refused = MemoryOperationResult(False, request.kind, error=error)
+            return self._timed(refused, time.perf_counter())
         finally:
             base.users -= 1
             if not base.users and bases.get(place) is base:
@@ -432,11 +448,7 @@ class AgeMem:
 
     async def _vectors(self, texts: Sequence[str]) -> list[StoredVector]:
         embedder = self._shared.embedder
-        matrix: Float32Array = await embedder.embed(texts)
-        if matrix.shape != (len(texts), embedder.dimension):
-            raise ValueError(
-                f"{embedder.model_id} gave vectors of shape {matrix.shape} for {len(texts)} texts"
-            )
+        matrix = await unit_vectors(embedder, texts)
         return [
             StoredVector("", embedder.model_id, embedder.dimension, row.astype("<f4").tobytes())
             for row in matrix
@@ -498,7 +510,7 @@ class AgeMem:
             )
         branches = await self._branches()
         corpus = index.corpus(self.branch, self.namespace, branches, moment, wanted)
-        vectors = await self._shared.embedder.embed(queries)
+        vectors = await unit_vectors(self._shared.embedder, queries)
         ranked = rank(corpus, list(zip(queries, vectors, strict=True)), top_k, self._ranking)
         return [tuple(_hit(index.versions[r.row], r) for r in hits) for hits in ranked]
 
@@ -598,7 +610,7 @@ class AgeMem:
     async def namespaces(self) -> tuple[str, ...]:
         """Every namespace that an operation has named."""
         index = await self._index()
-        return tuple(sorted({namespace for namespace, _ in index.kinds}))
+        return tuple(sorted({namespace for namespace, _, _ in index.kinds}))
 
     async def get_stats(self) -> MemoryStats:
         index = await self._index()
@@ -610,7 +622,7 @@ class AgeMem:
             for v in index.versions
             if v.namespace == self.namespace and lineage.sees(v.branch, v.sequence)
         ]
-        kinds = {k: n for (name, k), n in sorted(index.kinds.items()) if name == self.namespace}
+        kinds = index.counts(self.namespace, lineage)
         return MemoryStats(
             store=self._shared.store.name,
             namespace=self.namespace,
@@ -703,6 +715,10 @@ class AgeMem:
 
 def _filter(where: Mapping[str, Any] | None) -> Filter | None:
     """Raises: ContentRefused unless names map to plain values or lists of them."""
+    if where is not None and not isinstance(where, Mapping):
+        raise ContentRefused(
+            f"the filter is {type(where).__name__}, not a mapping.", "Give names and values."
+        )
     for name, value in (where or {}).items():
         check_name(name, "a filter name")
         for item in value if isinstance(value, list | tuple | set | frozenset) else [value]:
@@ -710,6 +726,15 @@ def _filter(where: Mapping[str, Any] | None) -> Filter | None:
                 raise ContentRefused(
                     f"the filter {name!r} asks for {item!r}.", "Filter by text, numbers or lists."
                 )
+            try:
+                written = orjson.dumps(item)
+            except orjson.JSONEncodeError as error:
+                raise ContentRefused(
+                    f"the filter {name!r} asks for what cannot be stored: {error}.",
+                    "Filter by plain text and numbers.",
+                ) from error
+            if written == b"null" and item is not None:
+                raise ContentRefused(f"the filter {name!r} asks for {item}.", "Give a number.")
     return where
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from core.config import AthenaConfig
 from core.errors import ConfigError, EntryNotFound, MemoryRefused, RunNotFound, UsageError
-from core.memories import MemoryEntry
+from core.memories import Lineage, MemoryEntry
 from core.protocols import Embedder, MemoryStore
 from core.runlog import find_run
 from memory.agemem import AgeMem
@@ -223,7 +223,13 @@ async def show(which: Which, entry_id: str, as_of: str | None) -> Json:
 async def history(which: Which, entry_id: str, as_of: str | None) -> Json:
     async with opened(which, read_only=True) as memory:
         versions = await memory.history(entry_id, as_of=moment(as_of, "--as-of"))
-        records = await (await memory.store()).operations() if versions else ()
+        store = await memory.store()
+        lineage = Lineage.of(memory.branch, await store.branches())
+        records = [
+            record
+            for record in (await store.operations() if versions else ())
+            if lineage.sees(record.branch, record.sequence)
+        ]
     if not versions:
         raise EntryNotFound(
             f"no entry {entry_id!r} in namespace {which.namespace!r} at that time.",

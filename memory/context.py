@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from core.errors import ContentRefused
 from core.memories import MemoryHit
 from core.protocols import Embedder, Summariser, Tokenizer
-from memory.embedders import HashedNgramEmbedder
+from memory.embedders import HashedNgramEmbedder, unit_vectors
 from memory.operations import check_text
 from memory.summarise import ExtractiveSummariser
 from memory.tokenizers import WordTokenizer
-
-if TYPE_CHECKING:
-    from core.protocols import Float32Array
 
 Span = Literal["all", "full"] | int
 DEFAULT_THRESHOLD = 0.6
@@ -108,6 +105,8 @@ class ShortTermMemory:
             pinned = sum(m.tokens for m in self._messages if m.role == "system")
             if self._tokenizer.count(f"memory: {text}") + pinned <= self.budget_tokens:
                 added.append(self.append("memory", text))
+        kept = {message.number for message in self._messages}
+        added = [message for message in added if message.number in kept]
         if added:
             numbers = tuple(message.number for message in added)
             self._events.append(ContextEvent("retrieve", (), numbers, before, self.tokens))
@@ -186,12 +185,9 @@ class ShortTermMemory:
 
     def _span(self, span: Span) -> list[Message]:
         open_to_change = [message for message in self._messages if message.role != "system"]
-        if span in {"all", "full"}:
+        check_span(span)
+        if isinstance(span, str):
             return open_to_change
-        if not isinstance(span, int) or isinstance(span, bool) or span < 1:
-            raise ContentRefused(
-                f"the span is {span!r}.", "Give `all`, or a number of last rounds from 1."
-            )
         rounds = sorted({message.round for message in open_to_change})[-span:]
         return [message for message in open_to_change if message.round in rounds]
 
@@ -211,18 +207,46 @@ class ShortTermMemory:
         self._events.append(ContextEvent("overflow", tuple(removed), (), before, self.tokens))
 
 
+def check_span(span: Span) -> None:
+    """Raises: ContentRefused for anything but `all`, `full` or a number of rounds."""
+    if isinstance(span, str) and span in {"all", "full"}:
+        return
+    if not isinstance(span, int) or isinstance(span, bool) or span < 1:
+        raise ContentRefused(
+            f"the span is {span!r}.", "Give `all`, or a number of last rounds from 1."
+        )
+
+
 async def similarities(
     criteria: str, texts: Sequence[str], threshold: float, embedder: Embedder
 ) -> list[float]:
     """Cosine of each text with the criteria. Raises: ContentRefused for a threshold outside (0, 1]."""
     check_text(criteria, "the criteria")
-    if not 0.0 < threshold <= 1.0:
+    if not isinstance(threshold, int | float) or not 0.0 < threshold <= 1.0:
         raise ContentRefused(f"the threshold is {threshold}.", "Give a number above 0, up to 1.")
     if not texts:
         return []
-    vectors: Float32Array = await embedder.embed([criteria, *texts])
+    vectors = await unit_vectors(embedder, [criteria, *texts])
     values: list[float] = [float(value) for value in vectors[1:] @ vectors[0]]
     return values
+
+
+def first_of_rounds(context: str | Sequence[str | Message | Mapping[str, Any]], rounds: int) -> int:
+    """Where the last rounds of a plain context begin: at the `user` messages, each bare text being one."""
+    items = [context] if isinstance(context, str) else context
+    starts = [
+        place
+        for place, item in enumerate(items)
+        if (
+            item.role
+            if isinstance(item, Message)
+            else item.get("role")
+            if isinstance(item, Mapping)
+            else "user"
+        )
+        == "user"
+    ]
+    return starts[-rounds] if len(starts) >= rounds else 0
 
 
 def texts_of(context: str | Sequence[str | Message | Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from core.protocols import Float32Array
+    from core.protocols import Embedder, Float32Array
 
 _WORD = re.compile(r"\w+")
 
@@ -59,3 +59,22 @@ def _place(feature: str) -> tuple[int, float]:
     digest = hashlib.blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     value = int.from_bytes(digest, "little")
     return value >> 1, 1.0 if value & 1 else -1.0
+
+
+async def unit_vectors(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
+    """An embedder's vectors, held to what cosine needs: the shape promised, finite, unit length or zero.
+
+    Raises: ValueError for a wrong shape or a number that is not finite.
+    """
+    vectors: Float32Array = await embedder.embed(texts)
+    if vectors.shape != (len(texts), embedder.dimension):
+        raise ValueError(
+            f"{embedder.model_id} gave vectors of shape {vectors.shape} for {len(texts)} texts"
+        )
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise ValueError(f"{embedder.model_id} gave a vector that is not finite")
+    if (np.abs(norms - 1.0)[norms > 0.0] > 1e-4).any():
+        scaled: Float32Array = (vectors / np.where(norms > 0.0, norms, 1.0)).astype(np.float32)
+        return scaled
+    return vectors

@@ -77,7 +77,7 @@ class MemoryIndex:
         self.rows_of_entry: dict[str, list[int]] = {}
         self.foreign_models: Counter[str] = Counter()
         self.vector_sequence = 0
-        self.kinds: Counter[tuple[str, str]] = Counter()
+        self.kinds: dict[tuple[str, str, str], array[int]] = {}
         self.visible_from = Growing()
         self.place = Growing()
         self.branch_codes = Growing()
@@ -107,8 +107,17 @@ class MemoryIndex:
             for edge in record.linked:
                 self._edges_of[edge.from_entry].append(edge)
                 self._edges_of[edge.to_entry].append(edge)
-            self.kinds[record.namespace, record.kind] += 1
+            kind = (record.namespace, record.kind, record.branch)
+            self.kinds.setdefault(kind, array("q")).append(record.sequence)
             self.sequence = record.sequence
+
+    def counts(self, namespace: str, lineage: Lineage) -> dict[str, int]:
+        """Operations by kind that a branch has seen in a namespace, kinds in alphabetical order."""
+        found: Counter[str] = Counter()
+        for (name, kind, branch), sequences in sorted(self.kinds.items()):
+            if name == namespace:
+                found[kind] += sum(lineage.sees(branch, each) for each in sequences)
+        return {kind: count for kind, count in found.items() if count}
 
     def _add(self, version: Version) -> None:
         row = len(self.versions)
@@ -122,6 +131,8 @@ class MemoryIndex:
         self.namespace_codes.append(self.code(version.namespace) if version.content else -1)
         self._facet("source", version.source, row)
         for name, value in version.metadata.items():
+            if name == "source":  # only the entry's own source answers to that name in a filter
+                continue
             for item in value if isinstance(value, list) else [value]:
                 self._facet(name, item, row)
 

@@ -109,7 +109,12 @@ class _Step:
     async def _replay(
         self, earlier: OperationRecord, request: Request, digest: str | None
     ) -> MemoryOperationResult:
-        if earlier.request is not None and earlier.request != digest:
+        if earlier.request is None:
+            raise KeyConflict(
+                f"the key {request.key!r} was used by {earlier.operation_id}, whose text is purged.",
+                "Use a new key for a new request.",
+            )
+        if earlier.request != digest:
             raise KeyConflict(
                 f"the key {request.key!r} was used by {earlier.operation_id} for something else.",
                 "Use a new key for a new request.",
@@ -276,6 +281,11 @@ class _Step:
             raise EntryNotFound(
                 f"no operation {request.operation_id!r} in namespace {self._namespace!r}.",
                 "`athena memory history ID` shows the operations of an entry.",
+            )
+        if target.recorded_at > self._now:
+            raise UndoRefused(
+                f"operation {request.operation_id} is recorded only later than now.",
+                "Set the clock right, or wait.",
             )
         if target.kind == "purge":
             raise UndoRefused("a purge erased its text and cannot be undone.")

@@ -21,6 +21,7 @@ from core.memories import FOREVER, NO_METADATA, YEAR_ONE, to_micros
 
 MAX_TEXT_CHARACTERS: Final = 16_384
 MAX_METADATA_BYTES: Final = 16_384
+MAX_METADATA_DEPTH: Final = 16
 MAX_NAME_CHARACTERS: Final = 200
 
 # C0 and C1 controls, overrides of the reading direction, halves of surrogate pairs, non-characters.
@@ -83,7 +84,7 @@ class Add:
     outcome_at: datetime | None = None
     key: str | None = None
     recorded_at: datetime | None = None
-    kind: str = "add"
+    kind: str = MemoryOperation.ADD.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,14 @@ class Update:
     outcome_at: datetime | None = None
     key: str | None = None
     expected_version: int | None = None
-    kind: str = "update"
+    kind: str = MemoryOperation.UPDATE.value
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     entry_id: str
     key: str | None = None
-    kind: str = "delete"
+    kind: str = MemoryOperation.DELETE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,12 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         )
     for key, value in metadata.items():
         check_name(key, "a metadata name")
-        _check_value(key, value)
+        if key == "source":
+            raise ContentRefused(
+                "the metadata name 'source' is taken: filters mean the entry's source by it.",
+                "Give the source itself, or choose another name.",
+            )
+        _check_value(key, value, MAX_METADATA_DEPTH)
     try:
         size = len(orjson.dumps(dict(metadata)))
     except (TypeError, orjson.JSONEncodeError) as error:
@@ -181,17 +187,21 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         )
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any, depth: int) -> None:
+    if depth == 0:
+        raise ContentRefused(
+            f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels.", "Store it flat."
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise ContentRefused(f"metadata {name!r} is {value}.", "Leave out what does not exist.")
     if isinstance(value, str) and _CONTROL.search(value):
         raise ContentRefused(f"metadata {name!r} has a control character.", "Remove it.")
     if isinstance(value, list | tuple):
         for item in value:
-            _check_value(name, item)
+            _check_value(name, item, depth - 1)
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _check_value(f"{name}.{key}", item)
+            _check_value(f"{name}.{key}", item, depth - 1)
 
 
 def check_request(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from memory.agemem import AgeMem
 from tests.conftest import Athena
 from tests.memory.support import NO_SERVER, neo4j_store
 
@@ -173,3 +175,19 @@ def test_a_refused_call_is_counted(athena: Athena) -> None:
     as_json(athena, "delete", "m-none", code=2)
     calls = as_json(athena, "stats")["calls"]["delete"]
     assert (calls["calls"], calls["failures"]) == (1, 1)
+
+
+def test_history_names_only_what_its_branch_has_seen(athena: Athena, tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+
+    async def made() -> str:
+        async with AgeMem(store=path) as memory:
+            entry = await memory.add("stands in main")
+            fork = await memory.fork()
+            await fork.delete(entry.id)
+            return entry.id
+
+    entry_id = asyncio.run(made())
+    shown = athena("--json", "--set", f"memory.path={path}", "memory", "history", entry_id)
+    (version,) = json.loads(shown.stdout)["versions"]
+    assert (version["closed"], version["closed_by"]) == (False, None)

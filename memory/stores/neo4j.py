@@ -115,15 +115,23 @@ class Dialect:
 
     @staticmethod
     def of(version: tuple[int, ...]) -> Dialect:
-        """The procedure works on every server that still accepts `CYPHER 5`; a server whose native form
-        is the SEARCH clause (2026 on) gets its own dialect here."""
-        del version
-        return Dialect(
+        """The newest dialect that a server of this version speaks."""
+        return next(each for since, each in reversed(DIALECTS) if since <= version)
+
+
+DIALECTS = (
+    (
+        (0,),
+        Dialect(
             prefix="CYPHER 5 ",
             nearest=f"""CALL db.index.vector.queryNodes('{VECTOR_INDEX}', $fetch, $vector)
                         YIELD node AS v, score WHERE v.run = $run
                         RETURN v.version_id, score ORDER BY score DESC LIMIT $limit""",
-        )
+        ),
+    ),
+)
+"""By the first server version that speaks it. Servers of 2026 still take `CYPHER 5` and the procedure; a
+dialect with their SEARCH clause goes behind this one."""
 
 
 def escape_lucene(text: str) -> str:

@@ -437,10 +437,16 @@ class _SqliteTransaction:
         return None if row is None else record_of(*row)
 
     async def operation(self, operation_id: str) -> OperationRecord | None:
-        record = _operation(self._db, operation_id)
-        if record is None or not self.lineage.sees(record.branch, record.sequence):
+        branch, _, number = operation_id.rpartition(":")
+        if not (number.isascii() and number.isdigit()) or len(number) > 18:
             return None
-        return record
+        row = self._db.execute(
+            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND number = ?",
+            (branch, int(number)),
+        ).fetchone()
+        if row is None or not self.lineage.sees(branch, row[0]):
+            return None
+        return record_of(*row)
 
     async def is_undone(self, operation_id: str) -> bool:
         rows = self._db.execute(
@@ -731,20 +737,6 @@ def _rolled_back_on_error(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-
-
-def _operation(db: sqlite3.Connection, operation_id: str) -> OperationRecord | None:
-    branch, _, number = operation_id.rpartition(":")
-    if not (number.isascii() and number.isdigit()) or len(number) > 18:
-        return None
-    with closing_cursor(
-        db.execute(
-            f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE branch = ? AND number = ?",
-            (branch, int(number)),
-        )
-    ) as cursor:
-        row = cursor.fetchone()
-    return None if row is None else record_of(*row)
 
 
 def _versions(db: sqlite3.Connection, lineage: Lineage, entry_id: str) -> list[Version]:

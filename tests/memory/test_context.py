@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import ContentRefused
+from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
 from memory.summarise import ExtractiveSummariser
 from memory.tokenizers import WordTokenizer
@@ -113,3 +114,15 @@ def test_the_budget_always_holds(messages: list[tuple[str, str]]) -> None:
             continue
         assert context.tokens <= 24
         assert context.messages[-1].content == content
+
+
+async def test_hits_that_do_not_stay_are_not_said_to_be_there() -> None:
+    context = ShortTermMemory(budget_tokens=25)
+    async with AgeMem(store=":memory:") as memory:
+        for text in ("alpha limit is five", "beta limit is six", "gamma limit is seven"):
+            await memory.add(text)
+        hits = (await memory.retrieve("limit", 3)).data
+    added = context.insert_hits(hits)
+    assert 0 < len(added) < 3
+    assert added == context.messages
+    assert context.events[-1].added == tuple(message.number for message in added)
