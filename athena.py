@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,21 @@ from core.version import VERSION
 if TYPE_CHECKING:
     import pandas as pd
 
+    from agents.short_term import short_term_memory
     from core.config import AthenaConfig
+    from memory.agemem import AgeMem
+    from memory.context import ShortTermMemory
+    from models.olmoe import OLMoEModel
     from trading.panel import Panel
     from trading.result import Run
 
 __version__ = VERSION
 
 __all__ = [
+    "AgeMem",
     "History",
+    "OLMoEModel",
+    "ShortTermMemory",
     "State",
     "Strategy",
     "Target",
@@ -35,7 +43,22 @@ __all__ = [
     "backtest",
     "load_panel",
     "open_run",
+    "short_term_memory",
 ]
+
+_LATER = {
+    "AgeMem": "memory.agemem",
+    "OLMoEModel": "models.olmoe",
+    "ShortTermMemory": "memory.context",
+    "short_term_memory": "agents.short_term",
+}
+"""Names that are imported when they are first used, so that `import athena` stays quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
 
 
 def backtest(

