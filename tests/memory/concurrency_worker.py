@@ -1,4 +1,4 @@
-"""One of several processes that work on one memory file at once; prints what it did as JSON."""
+"""One of several processes that work on one memory at once; prints what it did as JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import json
 import random
 import sys
 
+from core.protocols import MemoryStore
 from memory.agemem import AgeMem
 from memory.operations import Add
+from memory.stores.sqlite import SqliteStore
+from tests.memory.support import neo4j_store
 
 
-async def main(path: str, worker: int, operations: int) -> None:
+def store_at(place: str) -> MemoryStore:
+    """`neo4j:RUN`, or the path of a file."""
+    kind, _, run = place.partition(":")
+    return neo4j_store(run) if kind == "neo4j" else SqliteStore(place)
+
+
+async def main(place: str, worker: int, operations: int) -> None:
     choose = random.Random(worker)
     acknowledged, refused = [], 0
-    async with AgeMem(store=path) as memory:
+    async with AgeMem(store=store_at(place)) as memory:
         names: list[str] = []
         for number in range(operations):
             key = f"{worker}-{number}"

@@ -1,24 +1,42 @@
-"""Four processes on one file: nothing is lost, nobody waits for ever, readers never see half a batch."""
+"""Four processes on one memory: nothing is lost, nobody waits for ever, readers never see half a batch."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from memory.agemem import AgeMem
-from memory.stores.sqlite import SqliteStore
+from tests.memory.concurrency_worker import store_at
+from tests.memory.support import NO_SERVER, neo4j_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("operations", [100, pytest.param(2_000, marks=pytest.mark.slow)])
-async def test_four_processes_lose_nothing(tmp_path: Path, operations: int) -> None:
-    path = tmp_path / "m.db"
-    async with AgeMem(store=path) as memory:
+async def test_four_processes_lose_nothing_on_sqlite(tmp_path: Path, operations: int) -> None:
+    await four_at_once(str(tmp_path / "m.db"), operations)
+
+
+@pytest.mark.slow
+async def test_four_processes_lose_nothing_on_neo4j() -> None:
+    if "NEO4J_URI" not in os.environ:
+        pytest.skip(NO_SERVER)
+    run = f"four-{uuid.uuid4().hex[:8]}"
+    await four_at_once(f"neo4j:{run}", 60)
+    store = neo4j_store(run)
+    await store.open()
+    await store.erase_run()
+
+
+async def four_at_once(place: str, operations: int) -> None:
+    """Four writers with a memory of their own and one entry that all change."""
+    async with AgeMem(store=store_at(place)) as memory:
         await memory.add("count 0", {"shared": True})
     workers = [
         subprocess.Popen(
@@ -26,7 +44,7 @@ async def test_four_processes_lose_nothing(tmp_path: Path, operations: int) -> N
                 sys.executable,
                 "-m",
                 "tests.memory.concurrency_worker",
-                path,
+                place,
                 str(n),
                 str(operations),
             ],
@@ -41,7 +59,7 @@ async def test_four_processes_lose_nothing(tmp_path: Path, operations: int) -> N
         output, _ = worker.communicate(timeout=900)
         assert worker.returncode == 0
         reports.append(json.loads(output))
-    store = SqliteStore(path)
+    store = store_at(place)
     async with AgeMem(store=store) as memory:
         assert await memory.check() == ()
         keyed = {
