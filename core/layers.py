@@ -21,8 +21,8 @@ from pydantic import BaseModel, ValidationError
 from core.errors import ConfigError
 
 ENV_PREFIX = "ATHENA_"
-OTHER_VARIABLES = frozenset({"ATHENA_SHARED"})
-"""Variables of that prefix that are no settings: where tests find data that is not shipped."""
+OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
+"""Variables of that prefix that are no settings: where tests find data that is not shipped, and which run."""
 
 DEFAULT_ORIGIN = "default"
 _SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
