@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,17 +123,33 @@ def test_a_killed_run_ends_in_the_same_weights(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_rows(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_train_as_one_with_twice_the_rows(
+    tiny: Path, tmp_path: Path, *, sharded: bool
+) -> None:
     from safetensors.torch import load_file
 
-    one = trained(words(tiny, tmp_path / "one", batch_rows=4))
+    experts = (
+        not sharded
+    )  # the recipe for the large model shards the base and adapts attention alone
+    one = trained(words(tiny, tmp_path / "one", batch_rows=4, lora_experts=experts))
+    log = tmp_path / "log"
     two = trained(
-        words(tiny, tmp_path / "two", batch_rows=2),
+        [
+            *words(tiny, tmp_path / "two", batch_rows=2, lora_experts=experts, sharded=sharded),
+            "-v",
+            f"--log-file={log}",
+        ],
         "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
     )  # fmt: skip
     weights = [load_file(Path(each["checkpoint"]) / "adapter.safetensors") for each in (one, two)]
+    assert max(float(each.abs().max()) for name, each in weights[0].items() if "lora_B" in name) > 0
     for name, tensor in weights[0].items():
         assert (tensor - weights[1][name]).abs().max() < 1e-4
+    kept = re.findall(r"keeps (\d+) of the (\d+) weights", log.read_text())
+    assert len(kept) == (2 if sharded else 0)
+    for part, whole in kept:
+        assert int(part) == pytest.approx(int(whole) / 2, rel=0.05)
 
 
 def test_a_checkpoint_counts_only_when_every_file_is_what_its_mark_says(tmp_path: Path) -> None:

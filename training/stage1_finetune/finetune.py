@@ -200,6 +200,7 @@ def _train(  # noqa: PLR0917
         OrderedRows,
         make_trainer,
         measure,
+        shard_base,
     )
 
     set_seed(config.seed)
@@ -211,6 +212,8 @@ def _train(  # noqa: PLR0917
         seed=config.seed,
     )
     model.backbone.config.output_router_logits = False
+    if settings.sharded and state.num_processes > 1:
+        shard_base(model)
     rows_a_step = settings.batch_rows * settings.accumulation_steps * state.num_processes
     order = mix(
         len(data.language),

@@ -7,6 +7,7 @@ neither accumulation nor the number of processes changes it. Shapes: B rows, T t
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from training.stage1_finetune.prepare import Row, Stage1Data
 if TYPE_CHECKING:
     from core.config import Stage1Config
     from models.olmoe import OLMoEModel
+
+log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"
 EVALUATION_ROWS = 16
@@ -140,6 +143,37 @@ def make_trainer(
     ]
     trainer.held_rows = OrderedRows(held, settings.answer_weight)
     return trainer
+
+
+def shard_base(model: OLMoEModel) -> None:
+    """Leave to each process one part of the frozen weights of every decoder layer (FSDP2); a layer is whole
+    only while it computes.
+
+    The adapter's matrices, which are small, stay whole everywhere, and so do embeddings and head: checkpoints
+    and gradients are those of DistributedDataParallel. By hand, since accelerate leaves a CPU unsharded.
+    Source: PyTorch FSDP2, `torch.distributed.fsdp.fully_shard`.
+    """
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import fully_shard
+
+    # A group of its own: gathering weights and averaging gradients must not wait for each other.
+    group = torch.distributed.new_group()
+    mesh = DeviceMesh.from_group(group, model.device.type)
+    for layer in model.backbone.model.layers:
+        trained = {each for each in layer.parameters() if each.requires_grad}
+        # Always given back after use: else what one process saves leaves it with another state than the rest.
+        fully_shard(layer, mesh=mesh, ignored_params=trained, reshard_after_forward=True)
+    frozen = [each for each in model.backbone.model.layers.parameters() if not each.requires_grad]
+    log.info(
+        "this process keeps %d of the %d weights of the base's layers",
+        sum(each.to_local().numel() for each in frozen),
+        sum(each.numel() for each in frozen),
+    )
+    adapted = model.peft_model
+    # DistributedDataParallel would otherwise copy the first process's parts to all.
+    adapted._ddp_params_and_buffers_to_ignore = [
+        name for name, each in adapted.named_parameters() if not each.requires_grad
+    ]
 
 
 class CompleteMark(TrainerCallback):  # type: ignore[misc]
