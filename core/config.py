@@ -355,10 +355,10 @@ class Stage2Config(Section):
     at the end, 0 for none.
     """
 
-    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 160
-    single_frac: Frac = 0.15
-    multi_frac: Frac = 0.15
-    batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 32
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    single_frac: Frac = 0.08
+    multi_frac: Frac = 0.12
+    batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 24
     rollouts: Annotated[int, Field(ge=2, le=256)] = 8
     epochs: Annotated[int, Field(ge=1, le=100)] = 3
     minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2_048
@@ -367,7 +367,7 @@ class Stage2Config(Section):
     gradient_clip: Annotated[float, Field(gt=0.0, le=1_000.0)] = 1.0
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     kl_coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.003
-    entropy_coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.003
+    entropy_coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.04
     head_width: Annotated[int, Field(ge=1, le=8_192)] = 64
     entry_cap: Annotated[int, Field(ge=1)] | None = 6
     credit: Literal["broadcast", "return_to_go", "evidence"] = "broadcast"

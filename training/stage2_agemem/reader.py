@@ -14,10 +14,10 @@ from training.stage2_agemem.episodes import Question
 
 SOURCE_TIERS: Final[Mapping[str, int]] = {
     "filing": 0,
-    "wire": 0,
-    "analyst": 0,
-    "broker": 1,
-    "forum": 1,
+    "wire": 1,
+    "analyst": 2,
+    "broker": 3,
+    "forum": 4,
 }
 """Which sources are read first; tuned on training episodes (`training/stage2_agemem/tuning.py`)."""
 

@@ -2,7 +2,7 @@
 
     python -m training.stage2_agemem.tuning [--episodes 300] [--restarts 3]
 
-    reader      which sources are read first: the tiers with the best accuracy under the hand rule
+    reader      which sources are read first, where everything about listed companies is kept
     heuristic   a depth-3 tree over the features, its leaves an action or the hand rule, found by hill
                 climbing on training accuracy from several starts; the hand rule where no tree is better on
                 fresh episodes
@@ -79,14 +79,10 @@ class Bench:
 
 
 def tiers_to_try() -> list[dict[str, int]]:
-    """Every way to cut the sources, in some order, into at most two tiers; one tier first."""
-    one = dict.fromkeys(SOURCES, 0)
-    two = [
-        {source: int(source not in first) for source in SOURCES}
-        for size in range(1, len(SOURCES))
-        for first in itertools.combinations(SOURCES, size)
-    ]
-    return [one, *two]
+    """Every order of the sources with ties (541 of five), the one without any order first."""
+    places = itertools.product(range(len(SOURCES)), repeat=len(SOURCES))
+    dense = [each for each in places if set(each) == set(range(max(each) + 1))]
+    return [dict(zip(SOURCES, each, strict=True)) for each in sorted(dense, key=max)]
 
 
 def tune_reader(runs: Sequence[Trajectory]) -> tuple[dict[str, int], float]:
@@ -246,9 +242,8 @@ async def tune(episodes: int, restarts: int, tries: int, target: Path) -> dict[s
     paths = paths_for(AthenaConfig(), "train").paths
     drawn = [episode(paths, "train", number, seed=SEED) for number in range(2 * episodes)]
     bench, fresh = Bench(drawn[:episodes], rollouts), Bench(drawn[episodes:], rollouts)
-    tiers, share = tune_reader(
-        await bench.run(rule_policy("keep_all")) + await bench.run(rule_policy("heuristic"))
-    )
+    unlimited = Bench(drawn[:episodes], RolloutSettings(None, tokenizer=rollouts.tokenizer))
+    tiers, share = tune_reader(await unlimited.run(rule_policy("recency")))
     print(f"reader: {tiers} {share:.4f}, in use {dict(reader.SOURCE_TIERS)}", flush=True)  # noqa: T201
     attainable = await tune_attainable(bench)
     print(f"attainable: {attainable}", flush=True)  # noqa: T201
