@@ -374,7 +374,7 @@ def data_check(ctx: click.Context, common: Common, /, file: Path) -> None:
     from trading.datasets import check_data
     from trading.report.terminal import render_data_check
 
-    report = check_data(file, config=config.data)
+    report = check_data(file, config=config.data, data_dir=config.data_dir)
     show(common, report.to_dict(), render_data_check)
     ctx.exit(0 if report.ok else DataError.exit_code)
 

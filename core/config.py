@@ -293,6 +293,17 @@ class MemoryConfig(Section):
     entry_cap: Annotated[int, Field(ge=1)] | None = None
     embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"
 
+    @field_validator("neo4j_uri")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        """Raised past pydantic, so that the message does not repeat the password."""
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                "memory.neo4j_uri holds a user's name or password, which never stand in a setting.",
+                "Give the address alone, bolt://host:7687, and set NEO4J_USERNAME and NEO4J_PASSWORD.",
+            )
+        return value
+
 
 class CommunicationConfig(Section):
     enabled: bool = False
