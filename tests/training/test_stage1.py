@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,10 +20,10 @@ from core.config import AthenaConfig, OLMoEIntegrationConfig, Stage1Config
 from core.errors import CheckpointError, DataError, TrainingError
 from models.olmoe import OLMoEModel
 from models.serving import adapter_cutoff, load_forecaster, load_model, training_cutoff
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Athena
 from tests.models.conftest import make_tiny
 from training.stage1_finetune.finetune import _memory_error, last_complete
-from training.stage1_finetune.prepare import prepare
+from training.stage1_finetune.prepare import Stage1Data, prepare
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +196,45 @@ def test_prices_that_never_move_or_always_rise_are_refused(tiny: Path, tmp_path:
     short = prices(tmp_path / "short.csv", [10.0, 11.0, 10.5] * 10)
     with pytest.raises(DataError, match="no answers"):
         prepare([short], Stage1Config(context_tokens=128), model)
+
+
+def test_every_file_after_data_is_read_and_a_broken_one_is_told(
+    tiny: Path, tmp_path: Path, athena: Athena
+) -> None:
+    good, broken = tmp_path / "good.csv", tmp_path / "broken.csv"
+    good.write_text("time,text\n2015-06-01T14:30:00Z,a text of the first day\n")
+    broken.write_text("time,headline\n2015-06-01 14:30,a text without a zone\n")
+    model = f"--set=olmoe.model_path={tiny}"
+    done = athena("train", "stage1", "--data", str(good), str(broken), model, "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)["error"]
+    assert "broken.csv has a time without a zone" in told["message"]
+    assert "2015-06-01T14:30:00Z" in told["cure"]
+    assert not (tmp_path / "checkpoints").exists()
+    stray = athena("train", "stage1", str(good), model)
+    assert "files come after --data" in stray.stderr
+
+
+def test_a_control_deals_the_same_answers_out_anew(tiny: Path, tmp_path: Path) -> None:
+    model = load_model(OLMoEIntegrationConfig(model_path=tiny, device="cpu"))
+    rng = np.random.default_rng(0)
+    walk = prices(tmp_path / "walk.csv", list(100 * np.exp(np.cumsum(rng.normal(0, 0.02, 400)))))
+    settings = Stage1Config(context_tokens=128)
+    real = prepare([walk], settings, model)
+    control = prepare([walk], settings.model_copy(update={"shuffled_answers": True}), model)
+
+    def asked(data: Stage1Data) -> list[tuple[int, ...]]:
+        return [row.tokens[: row.first_loss] for row in data.supervised]
+
+    def answers(data: Stage1Data) -> list[tuple[int, ...]]:
+        return [row.tokens[row.first_loss :] for row in data.supervised]
+
+    assert asked(control) == asked(real)
+    assert answers(control) != answers(real)
+    assert sorted(answers(control)) == sorted(answers(real))
+    assert control.climatology == real.climatology
+    assert control.about["supervised"]["shuffled_answers"]
+    assert not real.about["supervised"]["shuffled_answers"]
 
 
 def test_resume_takes_no_other_options(tmp_path: Path) -> None:
