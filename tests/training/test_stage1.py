@@ -91,7 +91,7 @@ def test_training_stops_early_and_leaves_the_best_step(tiny: Path, tmp_path: Pat
     from safetensors.torch import load_file
 
     # So large a step that the validation gets worse at once, and stays so.
-    found = trained(words(tiny, tmp_path, steps=12, eval_steps=1, patience=3, learning_rate=0.5))
+    found = trained(words(tiny, tmp_path, steps=12, eval_steps=1, patience=3, learning_rate=0.1))
     history = json.loads((Path(found["run_dir"]) / "log.json").read_text())
     losses = {row["step"]: row["eval_loss"] for row in history if "eval_loss" in row}
     best = min(losses, key=lambda step: losses[step])
@@ -207,6 +207,27 @@ def test_out_of_memory_names_the_settings_to_lower() -> None:
     assert "Lower training.stage1.batch_rows" in told.cure
     other = RuntimeError("shapes differ")
     assert _memory_error(other, Stage1Config()) is other
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
+def test_memory_that_runs_out_while_training_is_told(tiny: Path, tmp_path: Path) -> None:
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
+
+    # The logits alone of 8,192 rows of 128 tokens and 2,048 words are 8 GiB.
+    done = subprocess.run(
+        [sys.executable, *words(tiny, tmp_path, steps=1, batch_rows=8192)],
+        capture_output=True, text=True, check=False, preexec_fn=limit, timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    told = json.loads(done.stdout)["error"]
+    assert told["kind"] == "TrainingError"
+    assert "batch_rows 8192" in told["message"]
+    assert "Lower training.stage1.batch_rows" in told["cure"]
 
 
 def prices(path: Path, closes: list[float]) -> Path:
