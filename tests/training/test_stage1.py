@@ -217,16 +217,16 @@ def test_memory_that_runs_out_while_training_is_told(tiny: Path, tmp_path: Path)
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
 
-    # The logits alone of 8,192 rows of 128 tokens and 2,048 words are 8 GiB.
+    # The logits alone of 4,096 rows of 128 tokens and 2,048 words are 4 GiB.
     done = subprocess.run(
-        [sys.executable, *words(tiny, tmp_path, steps=1, batch_rows=8192)],
+        [sys.executable, *words(tiny, tmp_path, steps=1, batch_rows=4096)],
         capture_output=True, text=True, check=False, preexec_fn=limit, timeout=400,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 1
     told = json.loads(done.stdout)["error"]
     assert told["kind"] == "TrainingError"
-    assert "batch_rows 8192" in told["message"]
+    assert "batch_rows 4096" in told["message"]
     assert "Lower training.stage1.batch_rows" in told["cure"]
 
 
