@@ -327,7 +327,8 @@ class Stage1Config(Section):
     `batch_rows` are rows per process and pass, `accumulation_steps` passes per update. `context_tokens`
     null is the model's own. `language_frac` is the share of rows that are text; `answer_weight` what a
     token of an answer weighs beside one of text. `train_end` null leaves `validation_frac` of the texts.
-    `sharded` divides the base's weights among the processes of torchrun (FSDP2).
+    `sharded` divides the base's weights among the processes of torchrun (FSDP2). `shuffled_answers` is a
+    control: answers are dealt out anew among the states, so that a relation found afterwards is none.
     Every `eval_steps` updates the validation is read and a checkpoint written; `patience` evaluations
     without a better one end the training.
     """
@@ -351,6 +352,7 @@ class Stage1Config(Section):
     patience: Annotated[int, Field(ge=1, le=10_000)] = 4
     gradient_checkpointing: bool = False
     sharded: bool = False
+    shuffled_answers: bool = False
     threads: Annotated[int, Field(ge=1, le=1_024)] = 1
 
 
