@@ -689,7 +689,7 @@ def train_stage2(  # noqa: PLR0917
     "--checkpoint",
     "checkpoints",
     multiple=True,
-    type=FILE,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="A policy's folder; repeatable, one per training seed. [default: the shipped one]",
 )

@@ -158,8 +158,11 @@ def test_episodes_are_shown_as_json(athena: Any) -> None:
     ("words", "said"),
     [
         (["train", "eval", "--cap", "some"], "--cap is 'some'"),
-        (["train", "eval", "--checkpoint", "nowhere", "--episodes", "2"], "is no memory policy"),
-        (["train", "stage2", "--resume", "nothing-there"], "nothing-there"),
+        (
+            ["train", "eval", "--checkpoint", "nowhere", "--episodes", "2"],
+            "'nowhere' does not exist",
+        ),
+        (["train", "stage2", "--resume", "nothing-there"], "there are no runs in checkpoints"),
         (["train", "stage2", "--resume", "x", "--steps", "3"], "give it alone"),
         (["train", "episodes", "--data", "absent.csv"], "absent.csv"),
     ],
