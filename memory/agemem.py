@@ -46,6 +46,7 @@ from core.memories import (
 )
 from core.protocols import Clock, Embedder, MemoryStore, MemoryTransaction, Summariser
 from memory import transfer, verify
+from memory.codec import own_copy
 from memory.context import (
     DEFAULT_THRESHOLD,
     Message,
@@ -791,7 +792,7 @@ def _hit(version: Version, ranked: Ranked) -> MemoryHit:
         recorded_from=from_micros(version.recorded_from),
         outcome_at=None if version.outcome_at is None else from_micros(version.outcome_at),
         source=version.source,
-        metadata=version.metadata,
+        metadata=own_copy(version.metadata),
     )
 
 
@@ -800,7 +801,7 @@ def _entry(version: Version, closing: Closing | None) -> MemoryEntry:
         id=version.entry_id,
         version=version.number,
         text=version.content,
-        metadata=version.metadata,
+        metadata=own_copy(version.metadata),
         source=version.source,
         namespace=version.namespace,
         valid_from=from_micros(version.valid_from),

@@ -93,6 +93,20 @@ def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
+def own_copy(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of stored metadata, nested values too, that its reader may change as he likes.
+
+    Written out rather than `copy.deepcopy`, which takes three times as long; stored values are JSON's.
+    """
+    return {name: _copied(item) for name, item in metadata.items()}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return own_copy(value)
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
 def metadata_of(version_id: str, text: str) -> Any:
     """Stored metadata. Raises: UnreadableRecord."""
     if text == "{}":

@@ -685,3 +685,29 @@ async def test_metadata_is_what_was_given_whatever_the_caller_does_to_it_later(
         given["tags"].append("stormy")  # type: ignore[attr-defined]
         (hit,) = (await memory.retrieve("note")).data
         assert hit.metadata == {"tags": ["calm"], "at": "2020-01-02T00:00:00+00:00"}
+
+
+async def test_a_reader_who_changes_the_metadata_he_was_given_changes_nothing_else(
+    place: Place, clock: HandClock
+) -> None:
+    kept = {"kind": "lesson", "tags": ["calm", {"of": ["A"]}]}
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        entry = (await memory.add("a note", kept)).id
+        clock.number += 1
+        (hit,) = (await memory.retrieve("note")).data
+        (listed,) = await memory.list()
+        shown = await memory.get(entry)
+        (version,) = await memory.history(entry)
+        for reading in (hit, listed, shown, version):
+            assert reading.metadata == kept
+            reading.metadata["kind"] = "rumour"
+            reading.metadata["tags"][1]["of"].append("B")
+            reading.metadata["tags"].append("stormy")
+        (again,) = (await memory.retrieve("note", filter={"kind": "lesson"})).data
+        assert again.metadata == kept
+        assert (await memory.get(entry)).metadata == kept
+        changed = await memory.update(entry, "a note that keeps its metadata")
+        clock.number += 1
+        assert (await memory.get(entry)).metadata == kept
+        assert changed.version == 2
+        assert await memory.check() == ()
