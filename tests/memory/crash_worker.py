@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,10 +110,57 @@ def child(work: Callable[[], Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
+    status = 1
     try:
         asyncio.run(work())
+        status = 0
     finally:
-        os._exit(0)
+        if status:
+            traceback.print_exc()
+        os._exit(status)
+
+
+def expect(pid: int, code: int) -> None:
+    """Wait for a child; one that ended in another way than meant proves nothing, so it ends the run."""
+    found = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if found != code:
+        raise SystemExit(f"a writer ended with {found}, not {code}")
+
+
+def size(notes: Path) -> int:
+    return notes.stat().st_size if notes.exists() else 0
+
+
+def wait_for_a_write(pid: int, notes: Path, before: int) -> None:
+    """Return once the child has noted an acknowledged write, however long the machine takes for it."""
+    while size(notes) == before:
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            raise SystemExit("a writer ended before its first acknowledged write")
+        time.sleep(0.001)
+
+
+def kill_under_load(plan: dict[str, Any], notes: Path) -> None:
+    """Kill `kills` writers, each a random time after its first acknowledged write.
+
+    Before every fourth of them one more dies a random time after its start, so mostly while it opens
+    the store. `until` names a file without which no writer is killed.
+    """
+    pause = random.Random(plan["seed"])
+    shortest, longest = plan["seconds"]
+    for trial in range(plan["kills"]):
+        if trial % 4 == 3:
+            pid = child(lambda t=trial: under_load(plan, notes, plan["kills"] + t))  # type: ignore[misc]
+            time.sleep(pause.uniform(0.0, longest))
+            os.kill(pid, signal.SIGKILL)
+            expect(pid, -signal.SIGKILL)
+        before = size(notes)
+        pid = child(lambda t=trial: under_load(plan, notes, t))  # type: ignore[misc]
+        wait_for_a_write(pid, notes, before)
+        time.sleep(pause.uniform(shortest, longest))
+        while "until" in plan and not Path(plan["until"]).exists():
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        expect(pid, -signal.SIGKILL)
 
 
 def main() -> None:
@@ -123,14 +171,9 @@ def main() -> None:
             one = {**plan, "where": plan["where"].replace("#", str(fatal))}
             trial_notes = Path(str(notes).replace("#", str(fatal)))
             pid = child(lambda o=one, n=trial_notes, f=fatal: every_kind(o, n, f))  # type: ignore[misc]
-            os.waitpid(pid, 0)
+            expect(pid, -signal.SIGKILL if fatal else 0)
     else:
-        pause = random.Random(plan["seed"])
-        for trial in range(plan["kills"]):
-            pid = child(lambda t=trial: under_load(plan, notes, t))  # type: ignore[misc]
-            time.sleep(pause.uniform(*plan["seconds"]))
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        kill_under_load(plan, notes)
 
 
 if __name__ == "__main__":

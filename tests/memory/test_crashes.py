@@ -38,6 +38,21 @@ def read(notes: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
+def writers(facts: list[dict[str, Any]]) -> set[int]:
+    """Who acknowledged these facts: keys begin with the writer's number."""
+    return {int(fact["key"].split("-")[0]) for fact in facts}
+
+
+def wait_for_more(notes: Path, than: int, writer: subprocess.Popen[bytes]) -> int:
+    """The number of facts, once it is above `than`; a writer that ended writes no more."""
+    deadline = time.monotonic() + 300.0
+    while (count := len(read(notes))) <= than:
+        assert writer.poll() is None, "the writer ended"
+        assert time.monotonic() < deadline, "nothing was written for five minutes"
+        time.sleep(0.05)
+    return count
+
+
 async def assert_whole(store: MemoryStore, facts: list[dict[str, Any]]) -> None:
     memory = AgeMem(store=store)
     async with memory:
@@ -81,9 +96,9 @@ async def test_a_kill_at_every_write_boundary_leaves_a_whole_sqlite_file(tmp_pat
 async def test_random_kills_under_load_lose_nothing_on_sqlite(tmp_path: Path, kills: int) -> None:
     notes = tmp_path / "notes"
     work({"kind": "sqlite", "mode": "load", "where": str(tmp_path / "m.db"), "notes": str(notes),
-          "kills": kills, "seed": kills, "seconds": [0.02, 0.12]})  # fmt: skip
+          "kills": kills, "seed": kills, "seconds": [0.0, 0.1]})  # fmt: skip
     facts = read(notes)
-    assert len(facts) > kills
+    assert writers(facts) >= set(range(kills)), "each was killed after a write of its own"
     await assert_whole(SqliteStore(tmp_path / "m.db"), facts)
 
 
@@ -110,8 +125,10 @@ async def test_random_kills_under_load_lose_nothing_on_neo4j(tmp_path: Path) -> 
     run, notes = f"crash-{uuid.uuid4().hex[:8]}", tmp_path / "notes"
     kills = int(os.environ.get("NEO4J_TEST_KILLS", "20"))
     work({"kind": "neo4j", "mode": "load", "where": run, "notes": str(notes), "kills": kills,
-          "seed": 1, "seconds": [0.4, 1.2]})  # fmt: skip
-    await assert_whole(neo4j_store(run, seed=None), read(notes))
+          "seed": 1, "seconds": [0.0, 0.8]})  # fmt: skip
+    facts = read(notes)
+    assert writers(facts) >= set(range(kills)), "each was killed after a write of its own"
+    await assert_whole(neo4j_store(run, seed=None), facts)
     await erase(run)
 
 
@@ -121,20 +138,24 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(tmp_path
     tool, home = os.environ.get("NEO4J_TEST_TOOL"), os.environ.get("NEO4J_HOME")
     if tool is None or home is None or "NEO4J_URI" not in os.environ:
         pytest.skip("NEO4J_TEST_TOOL and NEO4J_HOME do not name a server that may be killed")
-    run, notes = f"crash-{uuid.uuid4().hex[:8]}", tmp_path / "notes"
+    run, notes, enough = f"crash-{uuid.uuid4().hex[:8]}", tmp_path / "notes", tmp_path / "enough"
     plan = {"kind": "neo4j", "mode": "load", "where": run, "notes": str(notes), "kills": 1,
-            "seed": 1, "seconds": [14.0, 14.0]}  # fmt: skip
+            "seed": 1, "seconds": [0.0, 0.5], "until": str(enough)}  # fmt: skip
     command = [sys.executable, "-m", "tests.memory.crash_worker", json.dumps(plan)]
     with subprocess.Popen(command, cwd=ROOT) as writer:
-        time.sleep(4.0)
-        before = len(read(notes))
-        subprocess.run([tool, "kill", "--home", home], check=True)
-        subprocess.run(
-            [tool, "start", "--home", home], check=True, stdout=subprocess.DEVNULL, timeout=90
-        )
-        writer.wait(timeout=120)
+        try:
+            wait_for_more(notes, 5, writer)
+            subprocess.run([tool, "kill", "--home", home], check=True)
+            before = len(read(notes))
+            subprocess.run(
+                [tool, "start", "--home", home], check=True, stdout=subprocess.DEVNULL, timeout=180
+            )
+            wait_for_more(notes, before + 5, writer)
+        finally:
+            enough.touch()
+        assert writer.wait(timeout=120) == 0
     facts = read(notes)
-    assert len(facts) > before > 0, "the writer went on after the restart"
+    assert len(facts) > before > 5, "the writer went on after the restart"
     await assert_whole(neo4j_store(run, seed=None), facts)
     await erase(run)
 
