@@ -163,7 +163,8 @@ class StrategyConfig(Section):
     """The strategy agent: four signals, their weights in the mix, the volatility target, the band.
 
     `views_weight` is what the analyst's view weighs beside the signals; a view of `view_full_ratio`
-    standard deviations counts in full. Volatilities are annual: `bars_per_year` bars, or, where it is null,
+    standard deviations counts in full; `learned_weight` and `learned_full_deviations` are the same for what
+    all sources of forecasts come to. Volatilities are annual: `bars_per_year` bars, or, where it is null,
     as many as `data.calendar` has at the data's interval.
     `conflict_confidence_frac` is how sure a contrary view must be to stop a purchase; null never.
     """
@@ -174,6 +175,8 @@ class StrategyConfig(Section):
     breakout_weight: Weight = 0.35
     views_weight: Weight = 0.25
     view_full_ratio: Positive = 0.05
+    learned_weight: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    learned_full_deviations: Positive = 0.2
     min_signal_frac: Frac = 0.5
     time_series_bars: Windows = 252
     breakout_bars: Windows = 55
