@@ -21,7 +21,6 @@ from core.commandline import (
     RootGroup,
     console,
     emit_json,
-    not_built_option,
     progress,
     show,
 )
@@ -68,12 +67,6 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     return value
 
 
-def _built_agents(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value == "full":
-        raise click.UsageError("--agents full is not built yet; rules is what there is.", ctx)
-    return value
-
-
 def run_options(command: Decorated) -> Decorated:
     """The options that backtest, paper-trade and decide share."""
     options: list[Callable[[Decorated], Decorated]] = [
@@ -95,8 +88,7 @@ def run_options(command: Decorated) -> Decorated:
             type=click.Choice(["rules", "full"]),
             default="rules",
             show_default=True,
-            callback=_built_agents,
-            help="Which agents decide.",
+            help="Which agents decide: the rules alone, or with model, memory and learning.",
         ),
         click.option("--strategy", metavar="FILE.py:Class", help="Your own strategy decides."),
         click.option(
@@ -119,8 +111,18 @@ def run_options(command: Decorated) -> Decorated:
             metavar="FILE",
             help="Views for the agents: columns time, symbol, expected_return_frac, confidence.",
         ),
-        not_built_option("--news", metavar="FILE"),
-        not_built_option("--memory", metavar="SNAPSHOT"),
+        click.option(
+            "--news",
+            type=FILE,
+            metavar="FILE",
+            help="News for the full agents: columns time (with a zone), symbol, text.",
+        ),
+        click.option(
+            "--memory",
+            type=FILE,
+            metavar="SNAPSHOT",
+            help="What the full agents remember as they begin: a memory.db or an export. [default: nothing]",
+        ),
         click.option("--no-risk", is_flag=True, help="Without the risk manager."),
         runs_dir_option,
         click.option(
@@ -231,7 +233,7 @@ def _run_options(options: dict[str, Any]) -> Any:
     from agents.assemble import RunOptions
 
     absent = ("start", "end", "speed", "steps", "holdings", "as_of")
-    return RunOptions(**{**dict.fromkeys(absent), **options})
+    return RunOptions(**{**dict.fromkeys(absent), **options}, environment=os.environ)
 
 
 @cli.command("dry-run")
@@ -274,10 +276,14 @@ def runs_list(common: Common, runs_dir: Path | None) -> None:
 @runs.command("show")
 @click.argument("run")
 @click.option("--trades", is_flag=True, help="Also every closed round trip.")
-@not_built_option("--forecasts", is_flag=True)
+@click.option(
+    "--forecasts", is_flag=True, help="Also what its sealed forecasts were worth, by source."
+)
 @runs_dir_option
 @click.pass_obj
-def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> None:
+def runs_show(
+    common: Common, run: str, trades: bool, forecasts: bool, runs_dir: Path | None
+) -> None:
     """The summary of RUN: a path, a name, the beginning of one, or `last`."""
     config = common.config(runs_dir=runs_dir)
     from core.runlog import find_run
@@ -285,13 +291,23 @@ def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> 
     from trading.result import Run
 
     found = Run(find_run(run, config.runs_dir))
-    round_trips = found.trades.to_dict("records") if trades else None
+    more: dict[str, Any] = {}
+    if trades:
+        more["round_trips"] = found.trades.to_dict("records")
+    if forecasts:
+        from agents.forecast_scores import forecast_report
+
+        more["forecasts"] = forecast_report(found.path)
     if common.json:
-        emit_json(found.to_dict() | ({"round_trips": round_trips} if trades else {}))
+        emit_json(found.to_dict() | more)
         return
     render_backtest(found.to_dict(), console())
     if trades:
         render_trades(found.trades, console())
+    if forecasts:
+        from agents.terminal import render_forecasts
+
+        render_forecasts(more["forecasts"], console())
 
 
 # --- memory

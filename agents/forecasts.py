@@ -97,11 +97,12 @@ class Answer:
 
 
 class ForecastBook:
-    """Open questions by symbol, and the chain of seals."""
+    """Open questions by symbol, and the chain of seals; `last` is what was told at the last step."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self.sources = tuple(sources)
         self.seal = FIRST_SEAL
+        self.last: Batch | None = None
         self._open: dict[str, deque[tuple[int, int, Batch]]] = {}
 
     def answer(self, states: StateRow) -> tuple[Answer, ...]:
@@ -133,6 +134,7 @@ class ForecastBook:
             "chances": chances,
         }
         self.seal = next_seal(self.seal, batch.made_at, told)
+        self.last = batch
         return {"seal": self.seal, "horizon_bars": HORIZON_BARS, **told}
 
 

@@ -7,6 +7,7 @@ would be known five hours early. Lines about symbols that the data do not have a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,23 @@ class NewsFeed:
         for line in self._lines[start:end]:
             found.setdefault(line.symbol, []).append(line)
         return found
+
+
+TELLING_WORDS = 12
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower case, without numbers."""
+    return _WORD.findall(text.casefold())
+
+
+def telling_words(lines: Sequence[News]) -> list[str]:
+    """Distinct words of some lines, the last line's first: what a day of news is known by."""
+    words: dict[str, None] = {}
+    for line in reversed(lines):
+        words.update(dict.fromkeys(words_of(line.text)))
+    return list(words)[:TELLING_WORDS]
 
 
 def read_news(source: Path) -> NewsFeed:

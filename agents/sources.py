@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from agents.news import telling_words, words_of
 from models.forecaster import normalised
 from models.render import BUCKETS
 from models.state import EDGES, HORIZON_BARS
@@ -47,24 +47,22 @@ DIGITS = 4
 """Chances are rounded so at the border of a source: what is scored is what the record holds."""
 CLIMATE_PRIOR = 4.0
 """Answers that climatology takes for given, one fifth in each bucket."""
-_WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A recalled entry about an earlier state whose outcome is known.
 
-    `numbers` are its state as features, `bucket` what came, `evidence` how many such cases the entry stands
-    for, `age_days` how long ago it became known. `setup` names the event it began with, if it did with one.
+    `numbers` are its state as features, `counts` how often each bucket came in the cases that the entry
+    stands for, `age_days` how long ago the last became known, `words` those of the news it began with.
     """
 
     entry_id: str
     version: int
     numbers: tuple[float, ...]
-    bucket: int
-    evidence: float
+    counts: tuple[float, ...]
     age_days: float
-    setup: str = ""
+    words: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +79,10 @@ class Seen:
     def features(self) -> FloatArray:
         """`state_features` [N, F], made once."""
         return state_features(self.states)
+
+    def words(self, column: int) -> frozenset[str]:
+        """By what a symbol's news since the last bar is known."""
+        return frozenset(telling_words(self.news.get(column, ())))
 
     @cached_property
     def numbers(self) -> FloatArray:
@@ -280,9 +282,10 @@ class ModelForecast:
 class AnalogEvidence:
     """How recalled cases came out.
 
-    A case weighs likeness (a Gaussian of the distance between its numbers and the present ones; 1 for two
-    cases of one named setup) x recency (half after `half_life_days`) x evidence. They are added to
-    `prior_cases` cases of climatology, so that little evidence moves little. Without a case it abstains.
+    An entry weighs likeness (a Gaussian of the distance between its numbers and the present ones x the words
+    of news in common over all words of either) x recency (half after `half_life_days`) x evidence (how many
+    cases it stands for). All are added to `prior_cases` cases of climatology, so that little evidence moves
+    little. Without a case it abstains.
     """
 
     name = "analogs"
@@ -295,13 +298,15 @@ class AnalogEvidence:
 
     def weights(self, seen: Seen, column: int) -> list[float]:
         """What each of a symbol's recalled cases counts, in their order."""
-        present = seen.numbers[column]
+        present, words = seen.numbers[column], seen.words(column)
         found = []
         for case in seen.cases.get(column, ()):
-            away = present - np.array(case.numbers) if case.numbers else np.zeros(1)
-            likeness = 1.0 if case.setup else math.exp(-0.5 * float(away @ away) / len(away))
+            away = present - np.array(case.numbers)
+            likeness = math.exp(-0.5 * float(away @ away) / len(away))
+            if words or case.words:
+                likeness *= len(words & case.words) / len(words | case.words)
             recency = 0.5 ** (max(case.age_days, 0.0) / self._half_life)
-            found.append(round(likeness * recency * case.evidence, DIGITS))
+            found.append(round(likeness * recency * sum(case.counts), DIGITS))
         return found
 
     def tell(self, seen: Seen) -> Told:
@@ -312,7 +317,7 @@ class AnalogEvidence:
             if not sum(weights) > 0.0:
                 continue
             for case, weight in zip(cases, weights, strict=True):
-                counts[case.bucket] += weight
+                counts += weight * np.array(case.counts) / sum(case.counts)
             chances[column] = counts / counts.sum()
         spoken = ~np.isnan(chances[:, 0])
         chances[spoken] = normalised(chances[spoken])
@@ -365,7 +370,7 @@ def news_features(texts: Sequence[str]) -> FloatArray:
     """Signed hashed words of unit length, a 1 and the logarithm of the number of lines, [NEWS_WORDS + 2]."""
     row = np.zeros(NEWS_WORDS + 2)
     for text in texts:
-        for word in _WORD.findall(text.casefold()):
+        for word in words_of(text):
             place, sign = _place(word)
             row[place] += sign
     length = float(np.sqrt(row @ row))

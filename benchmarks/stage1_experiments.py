@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from core.config import AthenaConfig
 from models.forecaster import OLMoEForecaster
 from models.olmoe import OLMoEModel
+from models.scores import brier_scores, log_scores, mean_interval
 from models.state import HORIZON_BARS
 from trading.sources.load import load_panel
 from training.data.corpus import clean_corpus, deduplicate
@@ -31,7 +32,6 @@ from training.data.importers import read_texts
 from training.data.samples import NewsBook, Sample, build_samples, cut
 from training.data.split import Series, symbol_series
 from training.nano.evaluate import baseline_chances, cases
-from training.nano.scores import brier_scores, log_scores, mean_interval
 from training.nano.simulate import simulate
 from training.stage1_finetune.finetune import stage1_finetune
 from training.stage1_finetune.trainer import OrderedRows, collate, token_losses

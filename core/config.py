@@ -32,11 +32,7 @@ from core.errors import ConfigError
 from core.files import write_atomic
 
 NOT_BUILT: Mapping[str, str] = {
-    "model.enabled": "the language model",
-    "memory.policy": "the memory's learned policy",
-    "communication.enabled": "communication between agents",
     "evolution.enabled": "evolution of agents",
-    "learning.enabled": "learning from outcomes",
 }
 """Keys that are promised (or reserved) and whose feature is not there yet: setting one is refused.
 
@@ -268,7 +264,9 @@ class AgentsConfig(Section):
 
 
 class ModelConfig(Section):
-    enabled: bool = False
+    """Whether the language model forecasts in a run of the full agents."""
+
+    enabled: bool = True
 
 
 class OLMoEIntegrationConfig(Section):
@@ -287,7 +285,10 @@ class OLMoEIntegrationConfig(Section):
 
 
 class MemoryConfig(Section):
-    """Where memories are kept and who decides about them; `entry_cap: null` is no cap."""
+    """Where memories are kept and who decides about them; `entry_cap: null` is no cap.
+
+    `policy` is one of `agents/memory_choices.py: RULES`; `none` keeps and recalls nothing.
+    """
 
     store: Literal["sqlite", "neo4j"] = "sqlite"
     path: Path = Path("memory.db")
@@ -298,7 +299,9 @@ class MemoryConfig(Section):
 
 
 class CommunicationConfig(Section):
-    enabled: bool = False
+    """Whether agents talk in a run of the full agents; in silence, no forecast reaches the strategy."""
+
+    enabled: bool = True
 
 
 class EvolutionConfig(Section):
@@ -306,7 +309,13 @@ class EvolutionConfig(Section):
 
 
 class LearningConfig(Section):
-    enabled: bool = False
+    """Learning from outcomes in a run of the full agents; without it all sources of forecasts weigh the same
+    and nothing they say is believed. `analyst`: whether the market analyst's view is a source.
+    `decide` lives through the last `rehearsal_bars` bars first, without trading, to learn from them."""
+
+    enabled: bool = True
+    analyst: bool = True
+    rehearsal_bars: Annotated[int, Field(ge=0, le=100_000)] = 252
 
 
 class Stage1Config(Section):

@@ -138,8 +138,8 @@ def test_what_a_forecast_rests_on_is_named_with_its_weight_and_taken_out_for_com
     climate = Climatology()
     mind = mind_of(AnalogEvidence(climate), climate=climate)
     here = tuple(Seen(states()).numbers[0].tolist())
-    case = Case("e7", 2, here, bucket=4, evidence=2.0, age_days=0.0)
-    far = Case("e8", 1, tuple(value + 30.0 for value in here), 0, 1.0, 0.0)
+    case = Case("e7", 2, here, counts=(0.0, 0.0, 0.0, 0.0, 2.0), age_days=0.0)
+    far = Case("e8", 1, tuple(value + 30.0 for value in here), (1.0, 0.0, 0.0, 0.0, 0.0), 0.0)
     judged = mind.judge(Remembered(states(), cases={0: [case, far]}), silent(), 5)
     assert judged.recalled == {"A": {"ids": ["e7"], "versions": [2], "weights": [2.0]}}
     batch = mind.book._open["A"][-1][2]

@@ -51,9 +51,10 @@ def states(rows: int = 90) -> StateRow:
     return OwnBars().follow(History(tape.shown, rows - 1))
 
 
-def case(bucket: int, numbers: tuple[float, ...], **more: Any) -> Case:
-    about = {"entry_id": "e", "version": 1, "evidence": 1.0, "age_days": 0.0} | more
-    return Case(numbers=numbers, bucket=bucket, **about)
+def case(bucket: int, numbers: tuple[float, ...], evidence: float = 1.0, **more: Any) -> Case:
+    counts = tuple(evidence if place == bucket else 0.0 for place in range(5))
+    about = {"entry_id": "e", "version": 1, "age_days": 0.0} | more
+    return Case(numbers=numbers, counts=counts, **about)
 
 
 def test_a_normal_distribution_has_its_quintiles_and_moves_with_its_mean() -> None:
@@ -140,6 +141,23 @@ def test_cases_count_by_likeness_recency_and_evidence() -> None:
     expected = np.array([1.3, 0.9353, 0.8, 0.8, 3.8]) / total
     assert told[0] == pytest.approx(expected, abs=3e-4)
     assert np.isnan(told[1:]).all()  # nothing recalled, nothing told
+
+
+def test_cases_of_news_count_by_the_words_they_share_with_the_news_now() -> None:
+    """ "profits doubled" against "profits halved": one word in common of three."""
+    now = [News(NOW, "A", "Profits doubled")]
+    seen = Seen(states(), news={0: now})
+    here = tuple(seen.numbers[0].tolist())
+    cases = [
+        case(4, here, words=frozenset({"profits", "doubled"})),
+        case(4, here, words=frozenset({"profits", "halved"})),
+        case(4, here),
+    ]
+    source = AnalogEvidence(Climatology())
+    assert source.weights(Seen(seen.states, cases={0: cases}, news={0: now}), 0) == pytest.approx(
+        [1.0, 0.3333, 0.0]
+    )
+    assert source.weights(Seen(seen.states, cases={0: cases}), 0) == [0.0, 0.0, 1.0]
 
 
 def test_news_moves_chances_only_by_what_such_words_were_followed_by() -> None:
