@@ -58,7 +58,7 @@ from memory.context import (
 )
 from memory.embedders import HashedNgramEmbedder, unit_vectors
 from memory.index import Filter, MemoryIndex
-from memory.ledger import Draft, perform
+from memory.ledger import Draft, Performed, perform
 from memory.operations import (
     Add,
     Delete,
@@ -134,6 +134,19 @@ class _Shared:
     opened: bool = False
     branches: Mapping[str, Branch] = field(default_factory=dict)
     bases: dict[tuple[str, str], _Base] = field(default_factory=dict)
+
+    def follow(self, done: Performed) -> None:
+        """Take what was just written into the cached columns where it follows on them, so that the next
+        read need not fetch it again. What a store copies or erases by itself is left to that read."""
+        index, records = self.index, done.records
+        if self.epoch < 0 or not records or records[0].sequence != index.sequence + 1:
+            return
+        if any(r.purged or any(v.copy_of is not None for v in r.opened) for r in records):
+            return
+        with_vectors = index.vector_sequence == index.sequence
+        index.take(records)
+        if with_vectors:
+            index.take_vectors(done.vectors, index.sequence)
 
 
 class AgeMem:
@@ -433,13 +446,15 @@ class AgeMem:
         store = await self.store()
         drafts = await self._drafts(requests)
 
-        async def work(transaction: MemoryTransaction) -> list[MemoryOperationResult]:
+        async def work(transaction: MemoryTransaction) -> Performed:
             now = to_micros(self._shared.clock.now())
-            results = await perform(transaction, drafts, self.namespace, now, self._cap)
-            accept(results)
-            return results
+            done = await perform(transaction, drafts, self.namespace, now, self._cap)
+            accept(done.results)
+            return done
 
-        return await store.write(self.branch, work)
+        done = await store.write(self.branch, work)
+        self._shared.follow(done)
+        return done.results
 
     async def _drafts(self, requests: Sequence[Request]) -> list[Draft]:
         texts = [r.content for r in requests if isinstance(r, Add | Update)]
@@ -465,7 +480,7 @@ class AgeMem:
     def _timed(self, result: MemoryOperationResult, started: float) -> MemoryOperationResult:
         seconds = time.perf_counter() - started
         self._shared.latencies.record(result.operation, seconds, result.success)
-        return replace(result, duration_seconds=seconds, store=self._shared.store.name)
+        return result.stamped(seconds, self._shared.store.name)
 
     # Reads
 
@@ -485,7 +500,8 @@ class AgeMem:
         if last > index.sequence:
             index.take(await store.operations(index.sequence))
         if with_vectors and index.vector_sequence < index.sequence:
-            index.take_vectors(await store.vectors(index.vector_sequence))
+            reached = index.sequence
+            index.take_vectors(await store.vectors(index.vector_sequence), reached)
         return index
 
     async def _search(
@@ -501,6 +517,9 @@ class AgeMem:
             check_text(query, "the query", MAX_QUERY_CHARACTERS)
         wanted = _filter(where)
         moment = self._as_of(as_of)
+        vectors = await unit_vectors(self._shared.embedder, queries)
+        branches = await self._branches()
+        # No wait from here on: a write meanwhile would move the columns under the ranking.
         index = await self._index(with_vectors=True)
         if index.foreign_models:
             found = ", ".join(sorted(index.foreign_models))
@@ -508,9 +527,7 @@ class AgeMem:
                 f"stored vectors come from {found}, queries from {index.model_id}.",
                 "Run `athena memory rebuild` to embed everything anew, or choose the old embedder.",
             )
-        branches = await self._branches()
         corpus = index.corpus(self.branch, self.namespace, branches, moment, wanted)
-        vectors = await unit_vectors(self._shared.embedder, queries)
         ranked = rank(corpus, list(zip(queries, vectors, strict=True)), top_k, self._ranking)
         return [tuple(_hit(index.versions[r.row], r) for r in hits) for hits in ranked]
 

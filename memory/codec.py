@@ -87,8 +87,16 @@ def _version_body(version: Version) -> dict[str, Any]:
     }
 
 
+def as_stored(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as it reads when it comes back from a store; a copy, nested values too."""
+    stored: dict[str, Any] = orjson.loads(canonical(dict(metadata))) if metadata else {}
+    return stored
+
+
 def metadata_of(version_id: str, text: str) -> Any:
     """Stored metadata. Raises: UnreadableRecord."""
+    if text == "{}":
+        return {}
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

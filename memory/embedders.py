@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ _WORD = re.compile(r"\w+")
 class HashedNgramEmbedder:
     """Words and the character trigrams inside them, hashed with signs into a fixed number of columns.
 
+    The vectors of the latest few thousand texts are kept: what is searched for is often noted next.
     Source: feature hashing, Weinberger et al. 2009 (signed hashes keep inner products unbiased).
     """
 
@@ -34,24 +36,31 @@ class HashedNgramEmbedder:
         self.model_id = f"hashed-ngrams-v1-{dimension}"
 
     async def embed(self, texts: Sequence[str]) -> Float32Array:
-        vectors = np.zeros((len(texts), self.dimension), np.float64)
-        for row, text in zip(vectors, texts, strict=True):
-            for feature, count in _features(text).items():
-                column, sign = _place(feature)
-                row[column % self.dimension] += sign * np.sqrt(count)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        np.divide(vectors, norms, out=vectors, where=norms > 0.0)
-        return vectors.astype(np.float32)
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = _vector(text, self.dimension)
+        return vectors
 
 
-def _features(text: str) -> Counter[str]:
-    """Whole words count twice: once as words, once in pieces."""
-    features: Counter[str] = Counter()
-    for word in _WORD.findall(text.lower()):
-        features[f" {word} "] += 2
-        padded = f" {word} "
-        features.update(padded[i : i + 3] for i in range(len(padded) - 2))
-    return features
+@lru_cache(maxsize=4_096)
+def _vector(text: str, dimension: int) -> Float32Array:
+    features = Counter(chain.from_iterable(map(_features, _WORD.findall(text.lower()))))
+    vector = np.zeros(dimension, np.float64)
+    if features:
+        places = [_place(feature) for feature in features]
+        columns = [column % dimension for column, _ in places]
+        signs = np.array([sign for _, sign in places])
+        weights = signs * np.sqrt(list(features.values()))
+        vector += np.bincount(columns, weights, minlength=dimension)
+        vector /= np.linalg.norm(vector[None], axis=1) or 1.0
+    return vector.astype(np.float32)
+
+
+@lru_cache(maxsize=20_000)
+def _features(word: str) -> tuple[str, ...]:
+    """The whole word counts twice, beside its pieces."""
+    padded = f" {word} "
+    return (padded, padded, *(padded[i : i + 3] for i in range(len(padded) - 2)))
 
 
 @lru_cache(maxsize=200_000)
@@ -71,6 +80,8 @@ async def unit_vectors(embedder: Embedder, texts: Sequence[str]) -> Float32Array
         raise ValueError(
             f"{embedder.model_id} gave vectors of shape {vectors.shape} for {len(texts)} texts"
         )
+    if len(texts) == 1 and abs(float(np.vdot(vectors, vectors)) - 1.0) < 1e-5:
+        return vectors
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(norms).all():
         raise ValueError(f"{embedder.model_id} gave a vector that is not finite")

@@ -28,13 +28,15 @@ from core.memories import (
     StoredVector,
     Version,
 )
-from memory.retrieval import Corpus, tokens
+from memory.retrieval import FEW, Corpus, term_counts
 
 if TYPE_CHECKING:
     from memory.retrieval import BoolArray, Float32Array, IntArray
 
 Filter = Mapping[str, Any]
 _MAX_VIEWS = 256
+_NONE = np.empty(0, np.int64)
+_A_FEW = 16  # so many new rows are looked at one by one
 
 
 class Growing:
@@ -98,8 +100,10 @@ class MemoryIndex:
         self._views: OrderedDict[tuple[str, str], _View] = OrderedDict()
 
     def take(self, records: Iterable[OperationRecord]) -> None:
-        """Add operations, in the order of the log."""
+        """Add operations, in the order of the log; those taken before are passed over."""
         for record in records:
+            if record.sequence <= self.sequence:
+                continue
             for version in record.opened:
                 self._add(version)
             for closing in record.closed:
@@ -168,8 +172,9 @@ class MemoryIndex:
             self._facets[key] = array("i")
         self._facets[key].append(row)
 
-    def take_vectors(self, vectors: Iterable[StoredVector]) -> None:
-        """Add embeddings. Vectors of another model are counted and never compared."""
+    def take_vectors(self, vectors: Iterable[StoredVector], reached: int) -> None:
+        """Add embeddings, all of those up to operation `reached`. Vectors of another model are counted
+        and never compared."""
         total = len(self.versions)
         if total > len(self._matrix):
             grown = np.zeros((max(total, 2 * len(self._matrix)), self._matrix.shape[1]), np.float32)
@@ -180,37 +185,49 @@ class MemoryIndex:
                 self.foreign_models[vector.model_id] += 1
             elif (row := self.row_of.get(vector.version_id)) is not None:
                 self._matrix[row] = np.frombuffer(vector.data, "<f4")
-        self.vector_sequence = self.sequence
+        self.vector_sequence = max(self.vector_sequence, reached)
 
     def _take_text(self) -> None:
         for row in range(self._lengths.size, len(self.versions)):
-            words = tokens(self.versions[row].content)
-            self._lengths.append(len(words))
-            for term, count in Counter(words).items():
+            counts, size = term_counts.__wrapped__(self.versions[row].content)
+            self._lengths.append(size)
+            for term, count in counts.items():
                 posting = self._postings.get(term)
                 if posting is None:
                     posting = self._postings[term] = (array("i"), array("i"))
                 posting[0].append(row)
                 posting[1].append(count)
 
-    def postings(self, term: str) -> tuple[IntArray, IntArray]:
+    def _words(self, row: int) -> tuple[Mapping[str, int], int]:
+        return term_counts(self.versions[row].content)
+
+    def postings(self, term: str) -> tuple[Sequence[int], Sequence[int]]:
         """Rows with a term, ascending, and how often it stands there."""
-        posting = self._postings.get(term)
-        if posting is None:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        return np.array(posting[0], np.int32), np.array(posting[1], np.int32)
+        return self._postings.get(term, ((), ()))
 
     def _view(self, branch: str, namespace: str, branches: Mapping[str, Branch]) -> _View:
         key = (branch, namespace)
         view = self._views.get(key)
         if view is None:
-            view = self._views[key] = _View(Lineage.of(branch, branches), namespace)
-            if len(self._views) > _MAX_VIEWS:
-                self._views.popitem(last=False)
+            view = _View(Lineage.of(branch, branches), namespace, self)
+            forked = branches[branch]
+            if forked.parent is not None:
+                parent = self._views.get((forked.parent, namespace))
+                if parent is None:
+                    parent = _View(Lineage.of(forked.parent, branches), namespace, self)
+                    self._keep(forked.parent, namespace, parent)
+                parent.follow()
+                view.begin_as(parent, forked.fork_sequence)
+            self._keep(branch, namespace, view)
         else:
             self._views.move_to_end(key)
-        view.follow(self)
+        view.follow()
         return view
+
+    def _keep(self, branch: str, namespace: str, view: _View) -> None:
+        self._views[branch, namespace] = view
+        if len(self._views) > _MAX_VIEWS:
+            self._views.popitem(last=False)
 
     def visible(
         self,
@@ -251,31 +268,30 @@ class MemoryIndex:
         where: Filter | None = None,
     ) -> Corpus:
         """Everything a search may see at `as_of`, and nothing else."""
-        self._take_text()
         rows = self.visible(branch, namespace, branches, as_of, where)
+        lineage = self._views[branch, namespace].lineage
         total = len(self.versions)
-        seen = np.ones(total, np.bool_)
-        lengths = self._lengths.values
-        if len(rows) < total:
-            seen = np.zeros(total, np.bool_)
-            seen[rows] = True
-            words = int(lengths[rows].sum())
+        if len(rows) > FEW:
+            self._take_text()
+            lengths = self._lengths.values
+            words = int((lengths[rows] if len(rows) < total else lengths).sum())
         else:
-            words = int(lengths.sum())
-        lineage = Lineage.of(branch, branches)
+            lengths = _NONE
+            words = sum(self._words(row)[1] for row in rows.tolist())
 
         def neighbours(row: int) -> Sequence[int]:
-            return self._neighbour_rows(row, lineage, seen, as_of)
+            return self._neighbour_rows(row, lineage, rows, as_of)
 
         return Corpus(
             as_of=as_of,
             rows=rows,
-            seen=seen,
+            total=total,
             matrix=self._matrix,
             lengths=lengths,
             visible_from=self.visible_from.values,
             outcome_known=self._outcome_known.values,
             postings=self.postings,
+            words=self._words,
             neighbours=neighbours,
             average_length=max(words / max(len(rows), 1), 1e-9),
         )
@@ -302,12 +318,19 @@ class MemoryIndex:
         ]
         return replace(seen[0], hidden_from=min(c.hidden_from for c in seen)) if seen else None
 
-    def _neighbour_rows(self, row: int, lineage: Lineage, seen: BoolArray, as_of: int) -> list[int]:
+    def _neighbour_rows(
+        self, row: int, lineage: Lineage, rows: IntArray, as_of: int
+    ) -> Sequence[int]:
         entry_id = self.versions[row].entry_id
+        if entry_id not in self._edges_of:
+            return ()
         found: dict[int, None] = {}
         for edge in self.edges(entry_id, lineage, as_of):
             other = edge.to_entry if edge.from_entry == entry_id else edge.from_entry
-            found |= {r: None for r in self.rows_of_entry.get(other, ()) if seen[r]}
+            for each in self.rows_of_entry.get(other, ()):
+                place = int(np.searchsorted(rows, each))
+                if place < len(rows) and rows[place] == each:
+                    found[each] = None
         return list(found)
 
 
@@ -318,37 +341,90 @@ class _View:
     view grows in step with the index.
     """
 
-    def __init__(self, lineage: Lineage, namespace: str) -> None:
-        self._lineage = lineage
+    def __init__(self, lineage: Lineage, namespace: str, index: MemoryIndex) -> None:
+        self.lineage = lineage
+        self._index = index
         self._namespace = namespace
+        self._limits = {index.code(name): limit for name, limit in lineage.limits.items()}
         self._versions_read = 0
         self._closings_read = 0
+        self._last_closing = 0
         self.rows = Growing()
         self.shown = Growing()
         self.hidden = Growing()
 
-    def follow(self, index: MemoryIndex) -> None:
-        start, self._versions_read = self._versions_read, len(index.versions)
-        if start < self._versions_read:
-            inside = self._inside(index.branch_codes, index.place.values[start:], index)
-            inside &= index.namespace_codes.values[start:] == index.code(self._namespace)
-            rows = np.flatnonzero(inside) + start
-            self.rows.extend(rows)
-            self.shown.extend(index.visible_from.values[rows])
-            self.hidden.extend(np.full(len(rows), FOREVER))
-        start, self._closings_read = self._closings_read, index.closing_rows.size
-        if start < self._closings_read:
-            inside = self._inside(index.closing_branches, index.closing_place.values[start:], index)
-            targets = index.closing_rows.values[start:][inside]
-            hidden_from = index.closing_hidden.values[start:][inside]
-            places = np.searchsorted(self.rows.values, targets)
-            known = places < self.rows.size
-            known[known] = self.rows.values[places[known]] == targets[known]
-            np.minimum.at(self.hidden.values, places[known], hidden_from[known])
+    def begin_as(self, parent: _View, limit: int) -> None:
+        """Take over what the parent's view, followed this far, knew at the fork, if it can still tell."""
+        if parent._last_closing > limit:
+            return
+        size = parent.rows.size
+        while size and self._index.place.values[parent.rows.values[size - 1]] > limit:
+            size -= 1
+        self.rows.extend(parent.rows.values[:size])
+        self.shown.extend(parent.shown.values[:size])
+        self.hidden.extend(parent.hidden.values[:size])
+        self._last_closing = parent._last_closing
+        # The branch's own operations come after its fork.
+        places, closings = self._index.place.values, self._index.closing_place.values
+        self._versions_read = int(np.searchsorted(places, limit, "right"))
+        self._closings_read = int(np.searchsorted(closings, limit, "right"))
 
-    def _inside(self, branches: Growing, sequences: IntArray, index: MemoryIndex) -> BoolArray:
-        codes = branches.values[branches.size - len(sequences) :]
+    def follow(self) -> None:
+        """Take in what the index has taken in since."""
+        index = self._index
+        start, end = self._versions_read, len(index.versions)
+        if end - start > _A_FEW:
+            self._add_rows(start)
+        else:
+            for row in range(start, end):
+                version = index.versions[row]
+                inside = self.lineage.sees(version.branch, version.sequence)
+                if inside and version.namespace == self._namespace and version.content:
+                    self.rows.append(row)
+                    self.shown.append(version.visible_from)
+                    self.hidden.append(FOREVER)
+        self._versions_read = end
+        start, end = self._closings_read, index.closing_rows.size
+        if end - start > _A_FEW:
+            self._end_rows(start)
+        else:
+            for closing in range(start, end):
+                sequence = int(index.closing_place.values[closing])
+                if sequence <= self._limits.get(int(index.closing_branches.values[closing]), -1):
+                    row = index.closing_rows.values[closing]
+                    place = int(np.searchsorted(self.rows.values, row))
+                    if place < self.rows.size and self.rows.values[place] == row:
+                        hidden = min(
+                            self.hidden.values[place], index.closing_hidden.values[closing]
+                        )
+                        self.hidden.values[place] = hidden
+                        self._last_closing = sequence
+        self._closings_read = end
+
+    def _add_rows(self, start: int) -> None:
+        index = self._index
+        inside = self._inside(index.branch_codes, index.place, start)
+        inside &= index.namespace_codes.values[start:] == index.code(self._namespace)
+        rows = np.flatnonzero(inside) + start
+        self.rows.extend(rows)
+        self.shown.extend(index.visible_from.values[rows])
+        self.hidden.extend(np.full(len(rows), FOREVER))
+
+    def _end_rows(self, start: int) -> None:
+        index = self._index
+        inside = self._inside(index.closing_branches, index.closing_place, start)
+        targets = index.closing_rows.values[start:][inside]
+        places = np.searchsorted(self.rows.values, targets)
+        known = places < self.rows.size
+        known[known] = self.rows.values[places[known]] == targets[known]
+        if known.any():
+            hidden_from = index.closing_hidden.values[start:][inside][known]
+            np.minimum.at(self.hidden.values, places[known], hidden_from)
+            self._last_closing = int(index.closing_place.values[start:][inside][known][-1])
+
+    def _inside(self, branches: Growing, sequences: Growing, start: int) -> BoolArray:
+        codes, places = branches.values[start:], sequences.values[start:]
         inside = np.zeros(len(codes), np.bool_)
-        for branch, limit in self._lineage.limits.items():
-            inside |= (codes == index.code(branch)) & (sequences <= limit)
+        for code, limit in self._limits.items():
+            inside |= (codes == code) & (places <= limit)
         return inside

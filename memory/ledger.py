@@ -8,7 +8,7 @@ the machine's clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from core.errors import (
     ContentRefused,
@@ -29,7 +29,7 @@ from core.memories import (
     to_micros,
 )
 from core.protocols import MemoryTransaction
-from memory.codec import derive_id, request_digest
+from memory.codec import as_stored, derive_id, request_digest
 from memory.operations import (
     Add,
     Delete,
@@ -56,31 +56,46 @@ def version_id(entry_id: str, number: int, branch: str) -> str:
     return f"{entry_id}@{number}{suffix}"
 
 
+@dataclass(slots=True)
+class Performed:
+    """The receipts of a batch, and the log's new records with their vectors as they were appended."""
+
+    results: list[MemoryOperationResult] = field(default_factory=list)
+    records: list[OperationRecord] = field(default_factory=list)
+    vectors: list[StoredVector] = field(default_factory=list)
+
+
 async def perform(
     transaction: MemoryTransaction,
     drafts: Sequence[Draft],
     namespace: str,
     now: int,
     entry_cap: int | None,
-) -> list[MemoryOperationResult]:
+) -> Performed:
     """Carry out requests in order. A refused one writes nothing and the others stand."""
-    results = []
+    done = Performed()
     for draft in drafts:
-        step = _Step(transaction, namespace, now, entry_cap)
+        step = _Step(transaction, namespace, now, entry_cap, done)
         try:
-            results.append(await step.run(draft))
+            done.results.append(await step.run(draft))
         except MemoryRefused as error:
-            results.append(MemoryOperationResult(False, draft.request.kind, error=error))
-    return results
+            done.results.append(MemoryOperationResult(False, draft.request.kind, error=error))
+    return done
 
 
 class _Step:
     """One request inside a transaction."""
 
     def __init__(
-        self, transaction: MemoryTransaction, namespace: str, now: int, entry_cap: int | None
+        self,
+        transaction: MemoryTransaction,
+        namespace: str,
+        now: int,
+        entry_cap: int | None,
+        done: Performed,
     ) -> None:
         self._tx = transaction
+        self._done = done
         self._namespace = namespace
         self._now = now
         self._cap = entry_cap
@@ -150,17 +165,28 @@ class _Step:
             key=request.key,
             request=digest,
             recorded_at=self._now if recorded_at is None else recorded_at,
-            opened=tuple(replace(v, branch=branch, sequence=sequence) for v in opened),
-            closed=tuple(replace(c, branch=branch, sequence=sequence) for c in closed),
-            linked=tuple(replace(e, branch=branch, sequence=sequence) for e in linked),
+            opened=tuple(opened),
+            closed=tuple(closed),
+            linked=tuple(linked),
             purged=purged,
             undoes=undoes,
         )
         vectors: tuple[StoredVector, ...] = ()
         if vector is not None and opened:
-            vectors = (replace(vector, version_id=opened[0].version_id),)
-        await self._tx.append(record, vectors)
+            vectors = (
+                StoredVector(opened[0].version_id, vector.model_id, vector.dimension, vector.data),
+            )
+        await self._log(record, vectors)
         return record
+
+    async def _log(self, record: OperationRecord, vectors: Sequence[StoredVector]) -> None:
+        await self._tx.append(record, vectors)
+        self._done.records.append(record)
+        self._done.vectors += vectors
+
+    def _closing(self, target: str, sequence: int, hidden_from: int | None = None) -> Closing:
+        hidden = self._now if hidden_from is None else hidden_from
+        return Closing(target, self._now, hidden, self._tx.branch, sequence)
 
     async def _open_version(self, entry_id: str) -> Version:
         """The open version of an entry here and now. Raises: EntryNotFound, EntryClosed."""
@@ -193,11 +219,13 @@ class _Step:
             number=1,
             namespace=self._namespace,
             content=request.content,
-            metadata=dict(request.metadata),
+            metadata=as_stored(request.metadata),
             source=request.source,
             recorded_from=at,
             valid_from=at if request.valid_from is None else to_micros(request.valid_from),
             outcome_at=None if request.outcome_at is None else to_micros(request.outcome_at),
+            branch=self._tx.branch,
+            sequence=sequence,
         )
         record = await self._append(
             request,
@@ -216,14 +244,10 @@ class _Step:
         if excess <= 0:
             return ()
         sequence, number = await self._tx.position()
-        branch = self._tx.branch
-        closed = tuple(
-            Closing(version.version_id, self._now, self._now, branch, sequence)
-            for version in live[:excess]
-        )
-        await self._tx.append(
+        closed = tuple(self._closing(version.version_id, sequence) for version in live[:excess])
+        await self._log(
             OperationRecord(
-                sequence, branch, number, "evict", self._namespace, None, None, self._now,
+                sequence, self._tx.branch, number, "evict", self._namespace, None, None, self._now,
                 closed=closed,
             ),
             (),
@@ -241,7 +265,7 @@ class _Step:
                 "Read it again and decide anew.",
             )
         sequence, number = await self._tx.position()
-        metadata = current.metadata if request.metadata is None else dict(request.metadata)
+        metadata = current.metadata if request.metadata is None else as_stored(request.metadata)
         version = Version(
             version_id=version_id(current.entry_id, current.number + 1, self._tx.branch),
             entry_id=current.entry_id,
@@ -253,8 +277,10 @@ class _Step:
             recorded_from=self._now,
             valid_from=self._now if request.valid_from is None else to_micros(request.valid_from),
             outcome_at=None if request.outcome_at is None else to_micros(request.outcome_at),
+            branch=self._tx.branch,
+            sequence=sequence,
         )
-        closing = Closing(current.version_id, self._now, version.visible_from)
+        closing = self._closing(current.version_id, sequence, version.visible_from)
         record = await self._append(
             request,
             digest,
@@ -269,7 +295,7 @@ class _Step:
     async def _delete(self, request: Delete, digest: str | None) -> MemoryOperationResult:
         current = await self._open_version(request.entry_id)
         sequence, number = await self._tx.position()
-        closing = Closing(current.version_id, self._now, self._now)
+        closing = self._closing(current.version_id, sequence)
         record = await self._append(
             request, digest, number=number, sequence=sequence, closed=[closing]
         )
@@ -301,8 +327,8 @@ class _Step:
                 "Undo the later one first.",
             )
         sequence, number = await self._tx.position()
-        closed = [Closing(name, self._now, self._now) for name in [*opened_ids, *edge_ids]]
-        opened, linked = await self._reopened(target, set(opened_ids), number)
+        closed = [self._closing(name, sequence) for name in [*opened_ids, *edge_ids]]
+        opened, linked = await self._reopened(target, set(opened_ids), sequence, number)
         record = await self._append(
             request,
             digest,
@@ -316,7 +342,7 @@ class _Step:
         return receipt(record)
 
     async def _reopened(
-        self, target: OperationRecord, closing_now: set[str], number: int
+        self, target: OperationRecord, closing_now: set[str], sequence: int, number: int
     ) -> tuple[list[Version], list[Edge]]:
         """New versions (and edges) with the text of those that `target` closed."""
         opened, linked = [], []
@@ -329,6 +355,8 @@ class _Step:
                         edge,
                         edge_id=f"{self._tx.branch}:{number}/{place}",
                         recorded_from=self._now,
+                        branch=self._tx.branch,
+                        sequence=sequence,
                     )
                 )
                 continue
@@ -349,6 +377,8 @@ class _Step:
                     number=latest.number + 1,
                     recorded_from=self._now,
                     copy_of=old.version_id,
+                    branch=self._tx.branch,
+                    sequence=sequence,
                 )
             )
         return opened, linked
@@ -373,6 +403,8 @@ class _Step:
             relation=request.relation,
             namespace=self._namespace,
             recorded_from=self._now,
+            branch=self._tx.branch,
+            sequence=sequence,
         )
         record = await self._append(
             request, digest, number=number, sequence=sequence, linked=[edge]
@@ -396,7 +428,7 @@ class _Step:
             digest,
             number=number,
             sequence=sequence,
-            closed=[Closing(latest, self._now, self._now)] if is_open else [],
+            closed=[self._closing(latest, sequence)] if is_open else [],
             purged=(request.entry_id,),
         )
         await self._tx.erase(request.entry_id)

@@ -67,6 +67,13 @@ class MemoryOperationResult:
     replayed: bool = False
     pending: str = ""
 
+    def stamped(self, seconds: float, store: str) -> MemoryOperationResult:
+        """The same receipt with how long it took and where."""
+        return MemoryOperationResult(
+            self.success, self.operation, self.data, self.ids, self.version, self.superseded_ids,
+            self.operation_id, seconds, self.error, store, self.replayed, self.pending,
+        )  # fmt: skip
+
     @property
     def id(self) -> str:
         """The one entry concerned. Raises the error of a refused operation."""

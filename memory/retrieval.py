@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     IntArray = npt.NDArray[np.int64]
+    Int32Array = npt.NDArray[np.int32]
     FloatArray = npt.NDArray[np.float64]
     Float32Array = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
@@ -36,6 +38,7 @@ BM25_B: Final = 0.75
 SCAN_MARGIN: Final = (
     2e-5  # float32 rounding of a 4,096-term inner product of unit vectors is below 1e-5
 )
+FEW: Final = 32  # up to this many visible rows, plain loops beat array operations over all rows
 PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for a way round
 DAY_MICROS: Final = 86_400_000_000
 
@@ -56,6 +59,13 @@ def tokens(text: str) -> list[str]:
             if len(parts) > 1:
                 found += parts
     return found
+
+
+@lru_cache(maxsize=1_024)
+def term_counts(text: str) -> tuple[Mapping[str, int], int]:
+    """The terms of a text, how often each, and how many in all; kept for the texts of late."""
+    words = tokens(text)
+    return Counter(words), len(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +97,38 @@ class RankingSettings:
             raise ValueError("recency_half_life_days is positive, or None for no recency")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """What one search may see.
 
-    Shapes: `rows` [V] the visible rows, ascending; `matrix` [R, D] unit vectors of all R rows; `lengths`,
-    `visible_from` and `outcome_known` [R]. `seen` [R] is true exactly at `rows`; `whole` says V == R.
-    `postings(term)` gives the rows that have a term, ascending, and how often; `neighbours(row)` the
-    visible rows that a visible edge joins to a row.
+    Shapes: `rows` [V] the visible rows, ascending, of `total` R; `matrix` [R, D] unit vectors of all
+    rows; `lengths`, `visible_from` and `outcome_known` [R]. `seen` [R] is true exactly at `rows`; `whole`
+    says V == R. `postings(term)` gives all rows that have a term, ascending, and how often;
+    `words(row)` the terms of a row, how often each, and how many in all; `neighbours(row)` the visible
+    rows that a visible edge joins to a row. `lengths` and `postings` serve more than `FEW` visible rows.
     """
 
     as_of: int
     rows: IntArray
-    seen: BoolArray
+    total: int
     matrix: Float32Array
     lengths: IntArray
     visible_from: IntArray
     outcome_known: IntArray
-    postings: Callable[[str], tuple[IntArray, IntArray]]
+    postings: Callable[[str], tuple[Sequence[int], Sequence[int]]]
+    words: Callable[[int], tuple[Mapping[str, int], int]]
     neighbours: Callable[[int], Sequence[int]]
     average_length: float
 
     @property
     def whole(self) -> bool:
-        return len(self.rows) == len(self.seen)
+        return len(self.rows) == self.total
+
+    @cached_property
+    def seen(self) -> BoolArray:
+        seen = np.full(self.total, self.whole)
+        seen[self.rows] = True
+        return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +172,13 @@ def rank_by_vector(corpus: Corpus, vectors: Sequence[Float32Array], pool: int) -
     """Rows by exact cosine, best first; rows at or below zero are no hits. Ties keep the older row first."""
     if not any(vector.any() for vector in vectors):
         return [[] for _ in vectors]
+    if len(corpus.rows) <= min(pool, FEW):  # all are candidates
+        return [
+            _best(corpus.rows, exact_cosine(corpus.matrix, corpus.rows, vector), pool)
+            for vector in vectors
+        ]
     queries = np.ascontiguousarray(np.stack(vectors, axis=1))  # [D, Q]
-    total = len(corpus.seen)
+    total = corpus.total
     if corpus.whole:
         scores = _product(corpus.matrix[:total], queries)
     elif 2 * len(corpus.rows) >= total:
@@ -189,6 +212,10 @@ def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> 
 
 
 def _best(rows: IntArray, scores: FloatArray, pool: int) -> list[int]:
+    if len(rows) <= FEW:
+        paired = zip(scores.tolist(), rows.tolist(), strict=True)
+        ordered = sorted((-score, row) for score, row in paired if score > 0.0)
+        return [row for _, row in ordered[:pool]]
     positive = scores > 0.0
     rows, scores = rows[positive], scores[positive]
     order = np.lexsort((rows, -scores))[:pool]
@@ -202,10 +229,12 @@ def rank_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
     Rare terms come first. Once the `pool` best so far are beyond what the other terms can add, only rows
     that can still get there are scored further: the answer is the same, common words cost little.
     """
+    if len(corpus.rows) <= FEW:
+        return _rank_few_by_text(corpus, text, pool)
     terms = _weighted_terms(corpus, text)
     if not terms:
         return []
-    scores = np.zeros(len(corpus.seen))
+    scores = np.zeros(corpus.total)
     candidates: IntArray | None = None
     left = sum(weight for weight, _, _ in terms) * (BM25_K1 + 1.0)
     for weight, all_rows, all_counts in terms:
@@ -230,18 +259,46 @@ def rank_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
     return _best(found, best, pool)
 
 
-def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, IntArray, IntArray]]:
+def _rank_few_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
+    """The same sums in the same order, touching the visible rows alone."""
+    bags = []
+    for row in corpus.rows.tolist():
+        bag, size = corpus.words(row)
+        length = size / corpus.average_length
+        bags.append((row, bag, BM25_K1 * (1.0 - BM25_B + BM25_B * length)))
+    terms = []
+    for term, repeats in term_counts(text)[0].items():
+        found = [(row, bag[term], damping) for row, bag, damping in bags if term in bag]
+        if found:
+            terms.append((-_term_weight(repeats, len(found), len(bags)), term, found))
+    terms.sort(key=lambda item: item[:2])
+    scores: dict[int, float] = {}
+    for weight, _, found in terms:
+        for row, times, damping in found:
+            part = -weight * times * (BM25_K1 + 1.0) / (times + damping)
+            scores[row] = scores.get(row, 0.0) + part
+    ordered = sorted((-score, row) for row, score in scores.items() if score > 0.0)
+    return [row for _, row in ordered[:pool]]
+
+
+def _term_weight(repeats: int, frequency: int, documents: int) -> float:
+    return repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
+
+
+def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, Int32Array, Int32Array]]:
     """The query's terms with their weight and their visible postings, the weightiest first."""
     documents = len(corpus.rows)
     found = []
     for term, repeats in Counter(tokens(text)).items():
-        rows, counts = corpus.postings(term)
+        all_rows, all_counts = corpus.postings(term)
+        # Copies: an array that grows must not be looked into.
+        rows, counts = np.array(all_rows, np.int32), np.array(all_counts, np.int32)
         if not corpus.whole:
             kept = corpus.seen[rows]
             rows, counts = rows[kept], counts[kept]
         frequency = len(rows)
         if frequency:
-            weight = repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
+            weight = _term_weight(repeats, frequency, documents)
             found.append((-weight, term, rows, counts))
     found.sort(key=lambda item: item[:2])
     return [(-weight, rows, counts) for weight, _, rows, counts in found]

@@ -62,6 +62,9 @@ _EDGE_COLUMNS = (
 _CLOSING_COLUMNS = "target, recorded_to, hidden_from, branch, sequence"
 _VECTOR_COLUMNS = "v.version_id, e.model_id, e.dimension, e.vector"
 _VECTOR_ROWS = "FROM embeddings e JOIN versions v ON v.row = e.row"
+_VECTOR_INTO = " INTO embeddings(row, model_id, dimension, vector, digest) VALUES (?, ?, ?, ?, ?)"
+# Not OR REPLACE: that opens a statement journal, at which FTS5 writes out what it has, once a vector.
+_NEW_VECTOR = f"INSERT{_VECTOR_INTO}"
 _ADD_TIMINGS = """INSERT INTO timings VALUES (?, ?, ?)
                   ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"""
 _TIMINGS_WAIT = 0.25  # seconds
@@ -207,7 +210,11 @@ class SqliteStore:
 
         async def work(transaction: _SqliteTransaction) -> Branch:
             latest, _ = await transaction.position()
-            count = transaction.run("SELECT count(*) FROM branches").fetchone()[0]
+            count = len(self._branches)  # names are counted on; others may have forked since
+            while transaction.run(
+                "SELECT 1 FROM branches WHERE name = ?", (f"b{count}",)
+            ).fetchone():
+                count += 1
             limit = latest - 1 if at_sequence is None else min(at_sequence, latest - 1)
             branch = Branch(f"b{count}", parent, limit, created_at)
             transaction.run(
@@ -271,10 +278,11 @@ class SqliteStore:
         return [record_of(*row) for row in rows]
 
     async def vectors(self, after: int = 0) -> Sequence[StoredVector]:
+        # Rows and sequences rise together: look for the last old row from the end, not through all.
         rows = self._rows(
-            """SELECT v.version_id, e.model_id, e.dimension, e.vector
-               FROM versions v JOIN embeddings e ON e.row = v.row
-               WHERE v.sequence > ? ORDER BY v.row""",
+            f"""SELECT {_VECTOR_COLUMNS} {_VECTOR_ROWS}
+                WHERE e.row > coalesce((SELECT row FROM versions WHERE sequence <= ?
+                                        ORDER BY row DESC LIMIT 1), 0) ORDER BY e.row""",
             (after,),
         )
         return [StoredVector(*row) for row in rows]
@@ -478,8 +486,9 @@ class _SqliteTransaction:
 
     async def append(self, record: OperationRecord, vectors: Sequence[StoredVector]) -> None:
         self.log(record)
-        self.apply(record)
-        self.put_vectors(vectors)
+        rows = self.apply(record)
+        for vector in vectors:
+            self._put_vector(_NEW_VECTOR, rows[vector.version_id], vector)
         self._next = (record.sequence + 1, record.number + 1)
 
     def log(self, record: OperationRecord) -> None:
@@ -490,15 +499,17 @@ class _SqliteTransaction:
             (*columns, record.undoes, log_digest(self.seed, *columns)),
         )
 
-    def apply(self, record: OperationRecord) -> None:
-        """Write what follows from a logged operation, embeddings excepted."""
+    def apply(self, record: OperationRecord) -> dict[str, int]:
+        """Write what follows from a logged operation, but for the embeddings of new texts. Returns the
+        rows of the versions it opened."""
+        rows: dict[str, int] = {}
         for v in record.opened:
             if v.number == 1:
                 self.run(
                     "INSERT INTO entries(entry_id, namespace) VALUES (?, ?)",
                     (v.entry_id, v.namespace),
                 )
-            row = self.run(
+            written = self.run(
                 f"""INSERT INTO versions({_VERSION_COLUMNS})
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
@@ -506,7 +517,9 @@ class _SqliteTransaction:
                     canonical(dict(v.metadata)).decode(), v.source, v.recorded_from, v.valid_from,
                     v.outcome_at, v.copy_of, v.branch, v.sequence,
                 ),
-            ).lastrowid  # fmt: skip
+            )  # fmt: skip
+            assert written.lastrowid is not None
+            row = rows[v.version_id] = written.lastrowid
             self.run("INSERT INTO text_index(rowid, content) VALUES (?, ?)", (row, v.content))
             if v.copy_of is not None:
                 copied = self._db.execute(
@@ -515,7 +528,8 @@ class _SqliteTransaction:
                        WHERE v.version_id = ?""",
                     (v.copy_of,),
                 ).fetchall()
-                self.put_vectors([StoredVector(v.version_id, *columns) for columns in copied])
+                for columns in copied:
+                    self._put_vector(_NEW_VECTOR, row, StoredVector(v.version_id, *columns))
         for e in record.linked:
             self.run(
                 f"INSERT INTO edges({_EDGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -529,17 +543,24 @@ class _SqliteTransaction:
                 f"INSERT INTO closings({_CLOSING_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
                 (c.target, c.recorded_to, c.hidden_from, c.branch, c.sequence),
             )
+        return rows
 
     def put_vectors(self, vectors: Sequence[StoredVector]) -> None:
         for vector in vectors:
-            self.run(
-                """INSERT OR REPLACE INTO embeddings(row, model_id, dimension, vector, digest)
-                   SELECT row, ?, ?, ?, ? FROM versions WHERE version_id = ?""",
-                (
-                    vector.model_id, vector.dimension, vector.data,
-                    vector_digest(self.seed, vector), vector.version_id,
-                ),
-            )  # fmt: skip
+            found = self._db.execute(
+                "SELECT row FROM versions WHERE version_id = ?", (vector.version_id,)
+            ).fetchone()
+            if found is not None:
+                self._put_vector(f"INSERT OR REPLACE{_VECTOR_INTO}", found[0], vector)
+
+    def _put_vector(self, sql: str, row: int, vector: StoredVector) -> None:
+        self.run(
+            sql,
+            (
+                row, vector.model_id, vector.dimension, vector.data,
+                vector_digest(self.seed, vector),
+            ),
+        )  # fmt: skip
 
     def next_epoch(self) -> None:
         self.run("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -591,3 +592,96 @@ async def test_a_time_outside_the_calendar_is_refused(
         assert isinstance(updated.error, ContentRefused)
         assert [e.text for e in await memory.list()] == ["kept"]
         assert await memory.neighbours(entry, as_of=moment) == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_who_writes_finds_what_one_who_only_reads_finds(
+    place: Place, clock: HandClock, seed: int
+) -> None:
+    draw = random.Random(seed)
+    words = ["bond", "yield", "halt", "AAPL", "margin", "dividend", "raised", "cut"]
+    async with AgeMem(store=place.store(), clock=clock) as writer:
+        handles = [writer]
+        ids = [(await writer.add(f"{draw.choice(words)} {draw.choice(words)}")).id]
+        done = ["main:1"]
+        for step in range(60):
+            clock.number += draw.choice([0.0, 0.5])
+            handle = draw.choice(handles)
+            kind = draw.choice(["add", "add", "add", "update", "delete", "undo", "link", "fork"])
+            if kind == "fork" and len(handles) < 6:
+                handles.append(await handle.fork(draw.choice([None, await handle.snapshot()])))
+            text = f"{draw.choice(words)} {draw.choice(words)} {step}"
+            if kind == "add":
+                later = draw.choice([None, day(clock.number + 1)])
+                result = await handle.add(text, {"pair": (1, step % 3)}, outcome_at=later)
+                ids.append(result.id)
+                done.append(result.operation_id or "")
+            elif kind == "update":
+                result = await handle.update(draw.choice(ids), text)
+                done += [result.operation_id] if result.operation_id else []
+            elif kind == "delete":
+                result = await handle.delete(draw.choice(ids))
+                done += [result.operation_id] if result.operation_id else []
+            elif kind == "undo":
+                await handle.undo(draw.choice(done))
+            elif kind == "link":
+                await handle.link(draw.choice(ids), draw.choice(ids), "near")
+            if step == 40:
+                await handle.purge(draw.choice(ids))
+            await draw.choice(handles).retrieve(draw.choice(words))
+        async with AgeMem(store=place.store(), clock=clock) as reader:
+            for handle in handles:
+                fresh = reader._handle(branch=handle.branch)
+                for as_of in (day(1), day(clock.number / 2), day(clock.number), day(99)):
+                    for query in (*words, "raised dividend 3"):
+                        found = (await handle.retrieve(query, 9, as_of=as_of)).data
+                        assert found == (await fresh.retrieve(query, 9, as_of=as_of)).data
+                    pair = {"pair": 1}
+                    assert await handle.list(as_of=as_of, filter=pair) == await fresh.list(
+                        as_of=as_of, filter=pair
+                    )
+                assert (await handle.get_stats()).versions == (await fresh.get_stats()).versions
+
+
+async def test_reads_at_once_after_another_process_wrote_count_nothing_twice(
+    place: Place, clock: HandClock
+) -> None:
+    async with (
+        AgeMem(store=place.store(), clock=clock) as one,
+        AgeMem(store=place.store(), clock=clock) as other,
+    ):
+        await one.add("the first note")
+        await other.retrieve("note")
+        for turn in range(1, 4):  # from the second on, the connections stand and the reads overlap
+            await one.apply([Add(f"note {turn} {number}") for number in range(5)])
+            reads = [other.retrieve("note", 99) for _ in range(4)]
+            *results, _ = await asyncio.gather(*reads, other.add("else"))
+            for result in results:
+                assert len(result.ids) == len(set(result.ids))
+        ids = (await other.retrieve("note", 99)).ids
+        assert len(ids) == len(set(ids)) == 1 + 3 * 5
+        assert (await other.get_stats()).versions == 1 + 3 * 6
+
+
+async def test_forks_by_two_processes_have_names_of_their_own(
+    place: Place, clock: HandClock
+) -> None:
+    async with (
+        AgeMem(store=place.store(), clock=clock) as one,
+        AgeMem(store=place.store(), clock=clock) as other,
+    ):
+        await one.add("shared")
+        names = [(await memory.fork()).branch for memory in (one, other, other, one, one)]
+        assert names == ["b1", "b2", "b3", "b4", "b5"]
+
+
+async def test_metadata_is_what_was_given_whatever_the_caller_does_to_it_later(
+    place: Place, clock: HandClock
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        await memory.retrieve("anything")
+        given = {"tags": ["calm"], "at": day(1)}
+        await memory.add("a note", given)
+        given["tags"].append("stormy")  # type: ignore[attr-defined]
+        (hit,) = (await memory.retrieve("note")).data
+        assert hit.metadata == {"tags": ["calm"], "at": "2020-01-02T00:00:00+00:00"}

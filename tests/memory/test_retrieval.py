@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def corpus(
     return Corpus(
         as_of=1_000 * DAY_MICROS,
         rows=rows,
-        seen=seen,
+        total=total,
         matrix=np.zeros((total, 4), np.float32) if vectors is None else vectors,
         lengths=lengths,
         visible_from=np.array(
@@ -56,6 +57,7 @@ def corpus(
         ),
         outcome_known=np.array(outcomes or [0] * total),
         postings=postings,
+        words=lambda row: (Counter(bags[row]), len(bags[row])),
         neighbours=lambda row: [r for r in (edges or {}).get(row, []) if seen[r]],
         average_length=float(lengths[rows].mean()),
     )
@@ -178,3 +180,21 @@ def test_settings_out_of_range_are_refused() -> None:
     for wrong in ({"pool": 0}, {"diversity_frac": 2.0}, {"recency_half_life_days": 0.0}):
         with pytest.raises(ValueError, match=r"pool|half_life|diversity"):
             RankingSettings(**wrong)  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_few_rows_are_ranked_as_many_are(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    words = ["halt", "calm", "bond", "cut-off", "brk.b", "raised"]
+    texts = [" ".join(draw.choice(words, int(draw.integers(1, 7)))) for _ in range(40)]
+    vectors = draw.normal(size=(40, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    visible = sorted(draw.choice(40, int(draw.integers(1, retrieval.FEW + 1)), replace=False))
+    queries = [(" ".join(draw.choice(words, 3)), vectors[int(draw.integers(40))]) for _ in range(2)]
+    ages = draw.uniform(0, 900, 40).tolist()
+    found = corpus(texts, visible=visible, vectors=vectors, ages_days=ages, edges={0: [1, 2, 3]})
+    plain = rank(found, queries, 5, RankingSettings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "FEW", 0)
+        assert rank(found, queries, 5, RankingSettings()) == plain
