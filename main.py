@@ -144,7 +144,7 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate"),
+    not_built=("ablate",),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -308,6 +308,33 @@ def runs_show(
         from agents.terminal import render_forecasts
 
         render_forecasts(more["forecasts"], console())
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--order", metavar="ID", help="The order to explain, as o12.")
+@click.option("--at", metavar="TIME", help="The decision at this time or day; with --symbol.")
+@click.option("--symbol", metavar="S", help="The symbol it is about, traded or not; with --at.")
+@runs_dir_option
+@click.pass_obj
+def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | None) -> None:
+    """Why RUN sent an order, or none.
+
+    From the order back to the target, the views, what was recalled, and the limits that bound."""
+    config = common.config(runs_dir=runs_dir)
+    import asyncio
+
+    from agents.terminal import render_why
+    from agents.why import explain
+    from core.runlog import find_run
+    from memory.commands import neo4j_store
+
+    folder = find_run(run, config.runs_dir)
+    memory = config.memory
+    store = (
+        neo4j_store(memory.neo4j_uri, os.environ, folder.name) if memory.store == "neo4j" else None
+    )
+    show(common, asyncio.run(explain(folder, store=store, **question)), render_why)
 
 
 # --- memory

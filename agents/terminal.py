@@ -80,3 +80,66 @@ def render_forecasts(report: Json, console: Console) -> None:
         console,
         f"{report['questions']:,} forecasts answered, {report['open']:,} still open; {seal}.",
     )
+
+
+def render_why(report: Json, console: Console) -> None:
+    """The chain in a dozen lines."""
+    from agents.why import RECALLED_SHOWN, told_chances
+
+    order = report["order"]
+    if order is None:
+        _say(console, f"{report['symbol']} at {report['as_of']}: no order. {report['why_not']}")
+    else:
+        size = (
+            f"to {order['value_usd']:,.2f} USD"
+            if order["quantity"] is None
+            else f"{order['quantity']:,.6g} shares"
+        )
+        _say(
+            console,
+            f"{order['id']}: {order['side']} {report['symbol']} {size}, {order['type']}, decided at "
+            f"{report['as_of']}",
+        )
+    if report["target"] is not None:
+        _say(
+            console, f"target      {_percent(report['target'])} of {report['equity_usd']:,.2f} USD"
+        )
+    for limit in report["limits"]:
+        _say(
+            console,
+            f"limit       wanted {_percent(limit['wanted_frac'])}, {limit['reason']} gave "
+            f"{_percent(limit['allowed_frac'])}",
+        )
+    for view in report["views"]:
+        _say(
+            console,
+            f"view        {view['agent']}: {100.0 * view['expected_return_frac']:+.2f} % expected, "
+            f"confidence {view['confidence_frac']:.2f}",
+        )
+    chances = told_chances(report["forecasts"])
+    if chances is not None:
+        sources = ", ".join(name for name in report["forecasts"] if name != "strategy")
+        _say(
+            console,
+            f"forecast    fall {_percent(chances[0])}, rise {_percent(chances[1])} (from {sources})",
+        )
+    wrote = {(each["entry"], each["version"]): each for each in report["operations"]}
+    for each in report["recalled"][:RECALLED_SHOWN]:
+        operation = wrote.get((each["id"], each["version"]))
+        by = "" if operation is None else f", {operation['kind']} {operation['id']}"
+        _say(
+            console,
+            f"recalled    {each['id']} v{each['version']}, weight {each['weight']:.2f}{by}: "
+            f"{_printable(each.get('text', '-'))[:90]}",
+        )
+    more = len(report["recalled"]) - RECALLED_SHOWN
+    if more > 0:
+        _say(console, f"            and {more} more entries")
+
+
+def _percent(frac: float) -> str:
+    return f"{100.0 * frac:.1f} %"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
