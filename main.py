@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -623,9 +623,9 @@ def model_eval(common: Common, /, data: str | None, horizon: int, seed: int | No
 # --- training
 
 
-@cli.group("train", not_built=("stage2", "eval", "episodes"), context_settings=HELP_NAMES)
+@cli.group("train", context_settings=HELP_NAMES)
 def train_group() -> None:
-    """Training: stage1 fine-tunes the language model."""
+    """Training: stage1 fine-tunes the language model, stage2 the memory policy."""
 
 
 @train_group.command("stage1")
@@ -665,6 +665,120 @@ def _render_stage1(result: dict[str, Any], console: Console) -> None:
     console.print(f"log score over climatology on the validation answers: {gain}")
     console.print(f"training cut-off {result['training_cutoff']}")
     console.print(f"adapter in {result['checkpoint']}", soft_wrap=True)
+
+
+@train_group.command("stage2")
+@click.option(
+    "--stage",
+    type=click.Choice(["single", "multi", "unified", "all"]),
+    default="all",
+    show_default=True,
+    help="One stage alone, or all three in turn.",
+)
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Updates over all stages.")
+@click.option("--resume", metavar="RUN", help="Go on with a run from its last complete checkpoint.")
+@click.option(
+    "--credit",
+    type=click.Choice(["broadcast", "return_to_go", "evidence"]),
+    help="How a rollout's reward reaches its steps. [default: training.stage2.credit]",
+)
+@click.option(
+    "--policy-weights",
+    type=click.Choice(["head", "lora", "all"]),
+    help="What is trained. [default: training.stage2.policy_weights]",
+)
+@click.option("--seed", type=int, metavar="N", help="[default: seed]")
+@click.pass_obj
+def train_stage2(  # noqa: PLR0917
+    common: Common,
+    /,
+    stage: str,
+    steps: int | None,
+    resume: str | None,
+    credit: str | None,
+    policy_weights: str | None,
+    seed: int | None,
+) -> None:
+    """Train the memory policy by step-wise GRPO: what to keep, replace, delete or leave."""
+    chosen = {"steps": steps, "credit": credit, "policy_weights": policy_weights}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    config = common.config(seed=seed)
+    if resume is not None and (given or seed is not None or stage != "all"):
+        raise click.UsageError("--resume goes on with the run's own settings; give it alone.")
+    from training.stage2_agemem.stage2 import StageName, stage2_train, with_settings
+    from training.stage2_agemem.terminal import render_stage2
+
+    with progress("train stage2") as advance:
+        result = stage2_train(
+            with_settings(config, given),
+            stage=cast("StageName", stage),
+            resume=resume,
+            advance=advance,
+        )
+    show(common, result.to_dict(), render_stage2)
+
+
+@train_group.command("eval")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    type=FILE,
+    metavar="DIR",
+    help="A policy's folder; repeatable, one per training seed. [default: the shipped one]",
+)
+@click.option(
+    "--episodes", type=click.IntRange(min=2), default=500, show_default=True, help="For each seed."
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds of episodes."
+)
+@click.option("--cap", default="6", show_default=True, metavar="N|none", help="Live entries.")
+@click.option("--data", type=FILE, metavar="FILE", help="Make the episodes from these prices.")
+@click.pass_obj
+def train_eval(  # noqa: PLR0917
+    common: Common,
+    /,
+    checkpoints: tuple[Path, ...],
+    episodes: int,
+    seeds: int,
+    cap: str,
+    data: Path | None,
+) -> None:
+    """The memory policy beside every baseline, on episodes that it never saw."""
+    config = common.config()
+    if cap != "none" and not (cap.isdecimal() and int(cap) >= 1):
+        raise click.UsageError(f"--cap is {cap!r}: give a number from 1, or none.")
+    from training.stage2_agemem.evaluate import evaluate
+    from training.stage2_agemem.terminal import render_evaluation
+
+    with progress("train eval") as advance:
+        evaluation = evaluate(
+            config,
+            checkpoints=checkpoints,
+            episodes=episodes,
+            seeds=seeds,
+            cap=None if cap == "none" else int(cap),
+            data=data,
+            advance=advance,
+        )
+    show(common, evaluation.to_dict(), render_evaluation)
+
+
+@train_group.command("episodes")
+@click.option(
+    "--show", "count", type=click.IntRange(min=1), default=3, show_default=True, metavar="N"
+)
+@click.option("--data", type=FILE, metavar="FILE", help="Make them from these prices.")
+@click.option("--seed", type=int, metavar="N", help="[default: seed]")
+@click.pass_obj
+def train_episodes(common: Common, /, count: int, data: Path | None, seed: int | None) -> None:
+    """Show episodes as the policy meets them: notes, distractors, questions and answers."""
+    config = common.config(seed=seed)
+    from training.stage2_agemem.shown import shown_episodes
+    from training.stage2_agemem.terminal import render_episodes
+
+    show(common, shown_episodes(config, count, data), render_episodes)
 
 
 # --- completion

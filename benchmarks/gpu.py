@@ -1,9 +1,10 @@
 """OLMoE-1B-7B on a GPU, with random weights of the published shape: load, encode, a LoRA step, memory.
 
     python benchmarks/gpu.py [--layers 16] [--json]
+    python benchmarks/gpu.py --tiny --device cpu      # no measurement: whether the script runs
 
 Needs a GPU with some 20 GiB (fewer with fewer layers). Random weights take the time of trained ones but for
-the routing, which is near uniform here. Prints one table. Nothing in the tests needs it.
+the routing, which is near uniform here. Prints one table. Nothing in the tests needs a GPU.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-def published_shape(layers: int) -> Any:
-    """The config of allenai/OLMoE-1B-7B-0924 (arXiv 2409.02060, table 2), every shape named."""
+def published_shape(layers: int, tiny: bool) -> Any:
+    """The config of allenai/OLMoE-1B-7B-0924 (arXiv 2409.02060, table 2), every shape named; or one that
+    has its form and hardly any weights."""
     from transformers import OlmoeConfig
 
     return OlmoeConfig(
         vocab_size=50304,
-        hidden_size=2048,
-        intermediate_size=1024,
+        hidden_size=64 if tiny else 2048,
+        intermediate_size=32 if tiny else 1024,
         num_hidden_layers=layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
+        num_attention_heads=4 if tiny else 16,
+        num_key_value_heads=4 if tiny else 16,
         max_position_embeddings=4096,
         num_experts=64,
         num_experts_per_tok=8,
@@ -43,8 +45,8 @@ def published_shape(layers: int) -> Any:
     )
 
 
-def build(layers: int) -> tuple[Any, float]:
-    """The model on the GPU in bf16, and the seconds that making and moving it took."""
+def build(layers: int, tiny: bool, device: str) -> tuple[Any, float]:
+    """The model on the device in bf16, and the seconds that making and moving it took."""
     import torch
     from transformers import OlmoeForCausalLM
 
@@ -56,43 +58,51 @@ def build(layers: int) -> tuple[Any, float]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with torch.device("cuda"):
-            backbone = OlmoeForCausalLM(published_shape(layers))
+        with torch.device(device):
+            backbone = OlmoeForCausalLM(published_shape(layers, tiny))
     finally:
         torch.set_default_dtype(before)
-    torch.cuda.synchronize()
+    wait()
     source = ModelFolder(NANO_FOLDER, "olmoe-1b-7b-random", {}, (), date(2024, 9, 1))
     model = OLMoEModel().build(backbone, source, TextTokens(NANO_FOLDER / TOKENIZER))
     return model, time.perf_counter() - start
 
 
-def timed(work: Any, repeats: int = 10) -> float:
+def wait() -> None:
+    """Until the GPU, where there is one, has done what it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def timed(work: Any, repeats: int) -> float:
     """Median seconds, the GPU waited for."""
     import statistics
-
-    import torch
 
     work()
     taken = []
     for _ in range(repeats):
-        torch.cuda.synchronize()
+        wait()
         start = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        wait()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
 
 
-def measure(layers: int) -> list[tuple[str, str]]:
+def measure(layers: int, tiny: bool, device: str) -> list[tuple[str, str]]:
     import torch
 
-    model, seconds = build(layers)
+    model, seconds = build(layers, tiny, device)
     weights = sum(each.numel() for each in model.backbone.parameters())
+    on_gpu = torch.device(device).type == "cuda"
+    held = f"{torch.cuda.memory_allocated() / 2**30:.1f} GiB" if on_gpu else "not measured"
     rows = [
-        ("device", torch.cuda.get_device_name()),
+        ("device", torch.cuda.get_device_name() if on_gpu else device),
         ("weights", f"{weights / 1e9:.2f} billion in bf16"),
         ("made on the device", f"{seconds:.1f} s"),
-        ("memory of the weights", f"{torch.cuda.memory_allocated() / 2**30:.1f} GiB"),
+        ("memory of the weights", held),
     ]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -102,38 +112,43 @@ def measure(layers: int) -> list[tuple[str, str]]:
         from models.olmoe import OLMoEModel
 
         del model
-        torch.cuda.empty_cache()
+        if on_gpu:
+            torch.cuda.empty_cache()
         start = time.perf_counter()
-        config = OLMoEIntegrationConfig(model_path=Path(folder), device="cuda", dtype="bfloat16")
+        config = OLMoEIntegrationConfig(model_path=Path(folder), device=device, dtype="bfloat16")
         model = OLMoEModel(config).load()
-        torch.cuda.synchronize()
+        wait()
         rows.append(("loaded, hashes checked", f"{time.perf_counter() - start:.1f} s"))
+    repeats, batch, steps = (1, 4, 2) if tiny else (10, 64, 16)
     text = model.tokenizer.truncate("The share rose and the price fell again. " * 100, 128)
     with torch.no_grad():
-        one = timed(lambda: model.encode(text))
-        many = timed(lambda: model.encode_batch([text] * 64))
-        mixed = [model.tokenizer.truncate(text, 16 + n * 112 // 63) for n in range(64)]
-        packed = timed(lambda: model.encode_batch(mixed))
+        one = timed(lambda: model.encode(text), repeats)
+        many = timed(lambda: model.encode_batch([text] * batch), repeats)
+        lengths = [16 + number * 112 // (batch - 1) for number in range(batch)]
+        mixed = [model.tokenizer.truncate(text, length) for length in lengths]
+        packed = timed(lambda: model.encode_batch(mixed), repeats)
     tokens = sum(map(model.tokenizer.count, mixed))
     rows += [
         ("encode, 1 x 128", f"{1000 * one:.1f} ms"),
-        ("encode_batch, 64 x 128", f"{1000 * many:.1f} ms, {64 * 128 / many:,.0f} tokens/s"),
+        (
+            f"encode_batch, {batch} x 128",
+            f"{1000 * many:.1f} ms, {batch * 128 / many:,.0f} tokens/s",
+        ),
         ("encode_batch, mixed", f"{1000 * packed:.1f} ms, {tokens / packed:,.0f} tokens/s"),
     ]
-    torch.cuda.reset_peak_memory_stats()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     model.add_lora(rank=8)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> None:
         optimizer.zero_grad()
-        model.encode_batch([text] * 16).float().square().mean().backward()
+        model.encode_batch([text] * steps).float().square().mean().backward()
         optimizer.step()
 
-    rows += [
-        ("LoRA step, 16 x 128", f"{1000 * timed(step, 5):.1f} ms"),
-        ("memory at its peak", f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"),
-    ]
-    return rows
+    rows.append((f"LoRA step, {steps} x 128", f"{1000 * timed(step, min(repeats, 5)):.1f} ms"))
+    peak = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if on_gpu else "not measured"
+    return [*rows, ("memory at its peak", peak)]
 
 
 def main() -> None:
@@ -141,13 +156,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="the form of the model, not its size")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     import torch
 
-    if not torch.cuda.is_available():
-        raise SystemExit("there is no GPU here.")
-    rows = measure(chosen.layers)
+    if torch.device(chosen.device).type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("there is no GPU here. --tiny --device cpu tells whether the script runs.")
+    rows = measure(chosen.layers, chosen.tiny, chosen.device)
     if chosen.json:
         print(json.dumps(dict(rows)))
     else:

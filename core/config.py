@@ -311,11 +311,14 @@ class EvolutionConfig(Section):
 class LearningConfig(Section):
     """Learning from outcomes in a run of the full agents; without it all sources of forecasts weigh the same
     and nothing they say is believed. `analyst`: whether the market analyst's view is a source.
-    `decide` lives through the last `rehearsal_bars` bars first, without trading, to learn from them."""
+    `decide` lives through the last `rehearsal_bars` bars first, without trading, to learn from them.
+    `exploration_coefficient`: what a new direction of the hidden state adds to a training step's advantage
+    (RepExp, arXiv 2510.11686); 0 is off."""
 
     enabled: bool = True
     analyst: bool = True
     rehearsal_bars: Annotated[int, Field(ge=0, le=100_000)] = 252
+    exploration_coefficient: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
 
 
 class Stage1Config(Section):
@@ -351,8 +354,46 @@ class Stage1Config(Section):
     threads: Annotated[int, Field(ge=1, le=1_024)] = 1
 
 
+class Stage2Config(Section):
+    """Training of the memory policy by step-wise GRPO; `training/stage2_agemem/grpo.py` is the algorithm.
+
+    `steps` are updates over all stages; `single_frac` and `multi_frac` are the largest shares of them that
+    the first two stages take (a plateau of the validation ends one sooner). An update takes
+    `batch_episodes` episodes of `rollouts` members, and `epochs` passes over minibatches of
+    `minibatch_steps` steps. `entry_cap` null is no cap. Every `eval_steps` updates the policy is validated
+    on `eval_episodes` episodes and a checkpoint is written; `patience` validations without a better one end
+    a stage. `policy_weights`: what is trained beside the head. `final_episodes` are for the small evaluation
+    at the end, 0 for none.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    single_frac: Frac = 0.08
+    multi_frac: Frac = 0.12
+    batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 24
+    rollouts: Annotated[int, Field(ge=2, le=256)] = 8
+    epochs: Annotated[int, Field(ge=1, le=100)] = 3
+    minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2_048
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0.0, le=1_000.0)] = 1.0
+    clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    kl_coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.003
+    entropy_coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.04
+    head_width: Annotated[int, Field(ge=1, le=8_192)] = 64
+    entry_cap: Annotated[int, Field(ge=1)] | None = 6
+    credit: Literal["broadcast", "return_to_go", "evidence"] = "broadcast"
+    policy_weights: Literal["head", "lora", "all"] = "head"
+    lora_rank: Annotated[int, Field(ge=1, le=1_024)] = 8
+    eval_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 10
+    eval_episodes: Annotated[int, Field(ge=1, le=1_000_000)] = 150
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 8
+    final_episodes: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    threads: Annotated[int, Field(ge=1, le=1_024)] = 1
+
+
 class TrainingConfig(Section):
     stage1: Stage1Config = Stage1Config()
+    stage2: Stage2Config = Stage2Config()
 
 
 class AthenaConfig(Section):

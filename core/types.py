@@ -5,6 +5,7 @@ Shapes: T rows of time, N symbols (columns). Units stand in the names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -175,7 +176,8 @@ class MarketState:
     sqrt 20); `drawdown_frac` the loss from the highest close of 252 bars, positive; `rsi` 0 to 100 over 14
     bars; `band_z` the close's distance from its 20-bar mean in deviations; `volume_ratio` the last volume
     / its 20-bar mean.
-    Point in time: all from bars and news up to `as_of`. Raises: LookAhead for news after `as_of`.
+    Point in time: all from bars and news up to `as_of`. Raises: LookAhead for news after `as_of`;
+    ValueError for a number that is not finite or a time without a zone.
     """
 
     symbol: str
@@ -192,6 +194,14 @@ class MarketState:
     news: tuple[NewsLine, ...] = ()
 
     def __post_init__(self) -> None:
+        if None in {self.as_of.tzinfo, *(line.time.tzinfo for line in self.news)}:
+            raise ValueError(f"a time in the state of {self.symbol} has no zone.")
+        numbers = (
+            *(self.volatility_frac, self.short_ratio, self.long_ratio, self.trend_ratio),
+            *(self.drawdown_frac, self.rsi, self.band_z, self.volume_ratio, *self.returns_frac),
+        )
+        if not all(number is None or math.isfinite(number) for number in numbers):
+            raise ValueError(f"a number in the state of {self.symbol} is not finite: say None.")
         for line in self.news:
             if line.time > self.as_of:
                 raise LookAhead(

@@ -102,6 +102,22 @@ class MemoryStats:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveEntries:
+    """The visible entries in brief. `oldest` is the one that an ADD at the cap would close."""
+
+    count: int
+    cap: int | None
+    oldest: Version | None
+    _index: MemoryIndex
+    _rows: Sequence[int]
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All of them, the one written longest ago first; made when asked for."""
+        return tuple(self._index.versions[row] for row in self._rows)
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """An entry at the other end of an edge; `outgoing` when the edge starts at the entry asked about."""
 
@@ -623,6 +639,14 @@ class AgeMem:
             if entry is not None:
                 found[edge.relation, outgoing, other] = Neighbour(edge.relation, outgoing, entry)
         return tuple(found.values())
+
+    async def live(self, *, as_of: datetime | None = None) -> LiveEntries:
+        """The visible entries in brief: what a policy must know of them before it adds one."""
+        moment = self._as_of(as_of)
+        index = await self._index()
+        rows = index.visible(self.branch, self.namespace, await self._branches(), moment)
+        oldest = index.versions[rows[0]] if len(rows) else None
+        return LiveEntries(len(rows), self._cap, oldest, index, rows.tolist())
 
     async def namespaces(self) -> tuple[str, ...]:
         """Every namespace that an operation has named."""

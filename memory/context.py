@@ -80,6 +80,13 @@ class ShortTermMemory:
     def tokens(self) -> int:
         return sum(message.tokens for message in self._messages)
 
+    def copy(self) -> ShortTermMemory:
+        """Another short-term memory with the same messages, which then goes its own way."""
+        other = object.__new__(ShortTermMemory)
+        other.__dict__.update(self.__dict__)
+        other._messages, other._events = list(self._messages), list(self._events)
+        return other
+
     def append(self, role: str, content: str) -> Message:
         """Add a message; the oldest make room. Raises: ContentRefused when it can never fit."""
         check_text(content, "the message", MAX_MESSAGE_CHARACTERS)

@@ -34,6 +34,34 @@ def check_torch_version(version: str) -> None:
         )
 
 
+def count_fused_steps() -> None:
+    """Let fused optimizers count the weights that they change, as all others do.
+
+    torch keeps a version of every tensor that each change in place raises; its fused optimizers leave it as
+    it was (torch 2.13), so that nobody could tell old weights from new. More than once does no harm.
+    """
+    global _hooked  # noqa: PLW0603 - torch's hook is the process's too
+    if _hooked:
+        return
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    register_optimizer_step_post_hook(_count)
+    _hooked = True
+
+
+_hooked = False
+
+
+def _count(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    from torch.autograd.graph import increment_version
+
+    for group in optimizer.param_groups:
+        if group.get("fused"):
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    increment_version(parameter)
+
+
 def pick_device(name: str) -> torch.device:
     """The device of a name; `auto` is the first GPU, else the CPU.
 

@@ -11,14 +11,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from core.errors import ModelError
-from core.files import storage_errors, write_atomic
+from core.files import replacing, storage_errors, write_atomic
 
 MANIFEST = "athena-model.json"
 CONFIG = "config.json"
@@ -38,6 +40,20 @@ KNOWN_CUTOFFS: Mapping[str, date] = {
 """Published models. No exact cut-off is given for their texts (arXiv 2409.02060); the month in which they
 came out is a bound that cannot be too early."""
 
+_SHAPES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "num_experts",
+    "num_experts_per_tok",
+)
+"""What a config must say itself: transformers fills gaps with the shape of 13.4 billion weights."""
+
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_EMBEDDING = "model.embed_tokens.weight"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REPAIR = "Install Athena again, or download the model again with `athena model download`."
 _EXPERT = re.compile(r"\.mlp\.experts\.")
@@ -45,10 +61,7 @@ _EXPERT = re.compile(r"\.mlp\.experts\.")
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder that holds a whole OLMoE, checked.
-
-    Units: `bytes_on_disk` of the weights' files. `training_cutoff` is None only where nobody has said it.
-    """
+    """A folder that holds a whole OLMoE, checked. `training_cutoff` is None only where nobody has said it."""
 
     path: Path
     name: str
@@ -101,14 +114,13 @@ def open_folder(
     config = _read_json(path / CONFIG)
     _check_architecture(path, config)
     weights = _weight_files(path)
-    manifest = path / MANIFEST
-    about: dict[str, Any] = _read_json(manifest) if manifest.exists() else {}
-    for file in weights:
-        read_header(file)
-    for listed, digest in about.get("files", {}).items():
-        _check_file(path / listed, digest)
     if not (path / TOKENIZER).exists():
         raise ModelError(f"{path} has no {TOKENIZER}.", _REPAIR)
+    about = _read_manifest(path, (CONFIG, TOKENIZER, *(file.name for file in weights)))
+    for file in weights:
+        _check_tensors(file, read_header(file), config)
+    for listed, digest in about.get("files", {}).items():
+        _check_file(path / listed, digest)
     called = about.get("name") or name or path.name
     told = about.get("training_cutoff")
     cutoff = date.fromisoformat(told) if told else training_cutoff or KNOWN_CUTOFFS.get(called)
@@ -132,7 +144,10 @@ def download(model_id: str, target: Path | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         found = snapshot_download(
             model_id,
@@ -170,12 +185,29 @@ def write_manifest(
     return target
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files one by one, each atomically. Raises: StorageError."""
+def write_folder(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]]) -> None:
+    """Write files: bytes, or what a function writes to the path that it is given.
+
+    All are written out beside their places before the first takes its place, so that a disk that is full
+    leaves the folder as it was. Raises: StorageError.
+    """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_atomic(folder / name, content)
+    with ExitStack() as stack:
+        for name, content in files.items():
+            temporary = stack.enter_context(replacing(folder / name))
+            if callable(content):
+                content(temporary)
+            else:
+                temporary.write_bytes(content)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    """Delete a file that may be there. Raises: StorageError."""
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -200,10 +232,13 @@ def read_header(path: Path) -> dict[str, Any]:
             if not 2 <= length <= min(size - 8, 100_000_000):
                 raise ValueError("no header")
             header: dict[str, Any] = json.loads(file.read(length))
-        ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+        entries = [each for name, each in header.items() if name != "__metadata__"]
+        ends = [int(each["data_offsets"][1]) for each in entries]
+        if not all(isinstance(extent, int) for each in entries for extent in each["shape"]):
+            raise ValueError("no shapes")
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.", _REPAIR) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{path} is truncated or no safetensors file ({error}).", _REPAIR
         ) from None
@@ -215,39 +250,88 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def available_bytes() -> int | None:
-    """Memory that is free on this machine; None where that cannot be told."""
-    meminfo = Path("/proc/meminfo")
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that is free for this process: the machine's, or less where a container (cgroup) has a limit
+    of its own; None where that cannot be told. `root` is where /proc and /sys are found."""
+    meminfo = root / "proc/meminfo"
     if meminfo.exists():
         found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-        return int(found[1]) * 1024 if found else None
+        told = [int(found[1]) * 1024] if found else []
+        told += [free for free in (_cgroup_free(root / place) for place in _CGROUPS) if free >= 0]
+        return min(told, default=None)
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
+_CGROUPS = ("sys/fs/cgroup", "sys/fs/cgroup/memory")
+_CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def _cgroup_free(folder: Path) -> int:
+    """What a container may still take, -1 where it has no limit. Cached files give way, so they count as
+    free. Source: the kernel's cgroup-v2.rst and cgroup-v1/memory.rst."""
+    for limit_name, used_name in _CGROUP_FILES:
+        try:
+            limit = int((folder / limit_name).read_text())
+            used = int((folder / used_name).read_text())
+            stat = (folder / "memory.stat").read_text()
+        except (OSError, ValueError):  # another version of cgroups, or "max"
+            continue
+        cached = re.search(r"^(?:total_)?inactive_file (\d+)$", stat, re.MULTILINE)
+        return max(0, limit - used + (int(cached[1]) if cached else 0))
+    return -1
+
+
 def _check_architecture(path: Path, config: Mapping[str, Any]) -> None:
-    names = config.get("architectures") or []
+    names = config.get("architectures")
+    names = names if isinstance(names, list) else []
     if ARCHITECTURE not in names or config.get("model_type") != "olmoe":
         found = ", ".join(map(str, names)) or str(config.get("model_type"))
         raise ModelError(
             f"{path} holds {found}, not {ARCHITECTURE}.",
             "Athena runs OLMoE models only: choose one.",
         )
-    missing = [
-        key
-        for key in ("vocab_size", "hidden_size", "num_experts", "num_experts_per_tok")
-        if not isinstance(config.get(key), int)
-    ]
-    if missing:
-        raise ModelError(f"{path / CONFIG} does not say {', '.join(missing)}.", _REPAIR)
+    unsaid = [key for key in _SHAPES if type(config.get(key)) is not int or config[key] < 1]
+    if unsaid:
+        raise ModelError(
+            f"{path / CONFIG} does not say {', '.join(unsaid)} in whole numbers above 0.", _REPAIR
+        )
+    if config["num_experts_per_tok"] > config["num_experts"]:
+        raise ModelError(
+            f"{path / CONFIG} asks {config['num_experts_per_tok']} of {config['num_experts']} experts.",
+            _REPAIR,
+        )
+
+
+def _check_tensors(file: Path, header: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Numbers of a kind that Athena computes with, and the vocabulary that the config names."""
+    for name, entry in header.items():
+        if name != "__metadata__" and entry.get("dtype") not in _FLOATS:
+            raise ModelError(
+                f"{name} in {file} has the dtype {entry.get('dtype')}; Athena reads float and bfloat16.",
+                "Choose a model that is not quantised.",
+            )
+    wanted = [config["vocab_size"], config["hidden_size"]]
+    if _EMBEDDING in header and header[_EMBEDDING]["shape"] != wanted:
+        raise ModelError(
+            f"{_EMBEDDING} in {file} has the shape {header[_EMBEDDING]['shape']}, {wanted} by its config.",
+            "The files are of two models, or damaged: install or download it again.",
+        )
 
 
 def _weight_files(path: Path) -> tuple[Path, ...]:
     if (path / WEIGHTS).exists():
         return (path / WEIGHTS,)
     if (path / INDEX).exists():
-        names = sorted(set(_read_json(path / INDEX).get("weight_map", {}).values()))
+        index = _read_json(path / INDEX)
+        places = index.get("weight_map")
+        names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
+        if not names or not all(map(_is_plain, names)):
+            raise ModelError(f"{path / INDEX} does not say which files hold the weights.", _REPAIR)
         return tuple(path / name for name in names)
     pickled = sorted(each.name for each in path.iterdir() if each.suffix in {".bin", ".pt", ".pth"})
     if pickled:
@@ -256,6 +340,36 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
             "Convert them to safetensors, or download a model that has them.",
         )
     raise ModelError(f"{path} has no {WEIGHTS}.", _REPAIR)
+
+
+def _is_plain(name: str) -> bool:
+    """A file of this folder, and no way out of it."""
+    return bool(name) and Path(name).name == name
+
+
+def _read_manifest(path: Path, needed: Sequence[str]) -> dict[str, Any]:
+    """The manifest, {} without one. One that does not vouch for every needed file vouches for none."""
+    manifest = path / MANIFEST
+    if not manifest.exists():
+        return {}
+    about = _read_json(manifest)
+    files, cutoff = about.get("files"), about.get("training_cutoff")
+    if (
+        not isinstance(about.get("name"), str)
+        or not isinstance(files, dict)
+        or not all(isinstance(each, str) and _is_plain(name) for name, each in files.items())
+    ):
+        raise ModelError(f"{manifest} does not name the model and its files.", _REPAIR)
+    unlisted = [name for name in needed if name not in files]
+    if unlisted:
+        raise ModelError(f"{manifest} has no SHA-256 of {unlisted[0]}.", _REPAIR)
+    try:
+        date.fromisoformat(cutoff) if cutoff else None
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"{manifest} says {cutoff!r} as training_cutoff, which is no date.", _REPAIR
+        ) from None
+    return about
 
 
 def _check_file(path: Path, digest: str) -> None:
@@ -273,7 +387,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path.parent} has no {path.name}.", _REPAIR) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}.", _REPAIR) from None
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object.", _REPAIR)

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -21,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from core.config import OLMoEIntegrationConfig
 from core.errors import CheckpointError, ModelError, ModelNotLoaded
 from models import attention, experts
+from models.device import count_fused_steps
 from models.folder import (
     ARCHITECTURE,
     CONFIG,
@@ -31,6 +37,7 @@ from models.folder import (
     available_bytes,
     download,
     open_folder,
+    remove,
     resolve,
     write_folder,
     write_manifest,
@@ -55,6 +62,8 @@ CACHED_TEXTS = 65_536
 
 HEAD_SHAPE = "hidden_size feature_size width"
 """The one key of a saved head's metadata: with several, the file's bytes would not be the same twice."""
+
+WEIGHTS_METADATA = {"format": "pt"}
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -93,6 +102,7 @@ class OLMoEModel:
         self._adapter_on = False
         self._hashed: tuple[int, str] | None = None
         self._cache = _Cache()
+        self._turn = threading.RLock()
 
     # --- loading and saving
 
@@ -126,6 +136,7 @@ class OLMoEModel:
     def build(self, backbone: Any, folder: ModelFolder, tokens: TextTokens) -> OLMoEModel:
         """Take a backbone that is in memory already: for models that were just trained, and for tests."""
         attention.register()
+        count_fused_steps()
         backbone.set_attn_implementation(attention.IMPLEMENTATION)
         backbone.set_experts_implementation(experts.implementation())
         self._set(backbone, folder, tokens)
@@ -138,8 +149,9 @@ class OLMoEModel:
 
         `more` is written into the manifest too.
 
-        Each file is replaced atomically and the manifest comes last, so an interrupted save is told by
-        `load`. Raises: ModelError with an adapter attached (merge it or save it), StorageError.
+        Every file is written out before the first is replaced, so a full disk leaves the folder as it was;
+        the manifest comes last, so a save that was cut off in between is told by `load`.
+        Raises: ModelError with an adapter attached (merge it or save it), StorageError.
         """
         from safetensors.torch import save
 
@@ -149,14 +161,10 @@ class OLMoEModel:
                 "Save it with save_lora(), or merge() it into the weights first.",
             )
         backbone, folder, own_head = self._loaded(), self._known_folder(), self._known_head()
-        weights = {
-            name: tensor.detach().contiguous().cpu()
-            for name, tensor in backbone.state_dict().items()
-            if not (name == "lm_head.weight" and backbone.config.tie_word_embeddings)
-        }
+        weights = _saved_weights(backbone)
         config = json.loads(backbone.config.to_json_string(use_diff=False))
-        files = {
-            WEIGHTS: save(weights, metadata={"format": "pt"}),
+        files: dict[str, bytes | Callable[[Path], None]] = {
+            WEIGHTS: lambda place: _write_weights(weights, place),
             CONFIG: _config_bytes({**config, "architectures": [ARCHITECTURE]}),
             TOKENIZER: (folder.path / TOKENIZER).read_bytes(),
         }
@@ -166,6 +174,8 @@ class OLMoEModel:
             files[HEAD] = save(matrices, metadata={HEAD_SHAPE: " ".join(map(str, shape))})
         target = Path(path)
         write_folder(target, files)
+        if not head:
+            remove(target / HEAD)
         return write_manifest(
             target, name=folder.name, training_cutoff=folder.training_cutoff, more=more
         )
@@ -197,19 +207,21 @@ class OLMoEModel:
     def encode_cached(self, texts: Sequence[str]) -> torch.Tensor:
         """As `encode_batch` without gradients; what was encoded before by these very weights is looked up.
 
-        The key is the text and the weights' version, so any change of a weight empties the cache.
+        The key is the text and the weights' version, so any change of a weight empties the cache. Threads
+        take turns.
         """
         import torch
 
         self._loaded()
-        version = self._version()
-        rows = self._cache.rows(version, texts)
-        if rows is None:
-            missing = self._cache.missing(version, texts)
-            with torch.no_grad():
-                fresh = self.encode_batch(missing) if missing else None
-            rows = self._cache.add(version, missing, fresh, texts)
-        return rows
+        with self._turn:
+            version = self._version()
+            rows = self._cache.rows(version, texts)
+            if rows is None:
+                missing = self._cache.missing(version, texts)
+                with torch.no_grad():
+                    fresh = self.encode_batch(missing) if missing else None
+                rows = self._cache.add(version, missing, fresh, texts)
+            return rows
 
     async def embed(self, text: str) -> list[float]:
         """`encode_cached` of one text as plain floats, computed beside the event loop."""
@@ -237,7 +249,7 @@ class OLMoEModel:
         self._loaded()
         if not 1 <= max_tokens < self.context_tokens:
             raise ValueError(f"max_tokens is {max_tokens}; 1 to {self.context_tokens - 1} fit.")
-        if temperature < 0.0:
+        if not 0.0 <= temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; use 0 or more.")
         return await asyncio.to_thread(self._generate, prompt, max_tokens, temperature, seed, stop)
 
@@ -246,25 +258,24 @@ class OLMoEModel:
 
         The prompt is read once; its keys and values serve all continuations, which go as one batch. Prompt
         and continuation are tokenised apart: give continuations with their leading space.
-        Raises: ModelNotLoaded; ValueError for an empty continuation.
+        Raises: ModelNotLoaded; ValueError for a continuation that is empty or leaves no room for a prompt.
         """
         import torch
 
-        tokens = self._known_tokens()
-        options = [tokens.encode(each) for each in continuations]
-        _check_continuations(continuations, options)
+        options = self._options(continuations)
         longest = max(map(len, options))
         prompt_ids = self._prompt_ids(prompt, longest)
         backbone = self._loaded()
         with torch.no_grad():
             inputs_1T = torch.tensor([prompt_ids], device=self.device)
-            read = backbone(input_ids=inputs_1T, use_cache=longest > 1, logits_to_keep=1)
+            with self._turn:
+                read = backbone(input_ids=inputs_1T, use_cache=longest > 1, logits_to_keep=1)
             first_V = read.logits[0, -1].float().log_softmax(-1)
             if longest == 1:
                 chosen = torch.tensor([ids[0] for ids in options], device=self.device)
                 picked: torch.Tensor = first_V[chosen]
                 return picked
-            return self._score_rest(read.past_key_values, len(prompt_ids), first_V, options)
+            return self._score_rest(_cache_of(read), len(prompt_ids), first_V, options)
 
     def score_batch(self, prompts: Sequence[str], continuations: Sequence[str]) -> torch.Tensor:
         """`score` of the same continuations after each of P prompts, [P, C].
@@ -274,9 +285,7 @@ class OLMoEModel:
         """
         import torch
 
-        tokens = self._known_tokens()
-        options = [tokens.encode(each) for each in continuations]
-        _check_continuations(continuations, options)
+        options = self._options(continuations)
         if not prompts:
             return torch.empty((0, len(options)), device=self.device)
         if any(len(ids) > 1 for ids in options):
@@ -397,7 +406,8 @@ class OLMoEModel:
 
     @property
     def backbone_hash(self) -> str:
-        """What the base weights are: SHA-256 of the files they came from, or of themselves once changed.
+        """What the base weights are: SHA-256 of the files they came from, or, once changed, of the file that
+        `save` would write, so that a model has one name before it is saved and after.
 
         An adapter does not count. Policies and adapters name it, and refuse another.
         """
@@ -482,16 +492,24 @@ class OLMoEModel:
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
-        """The base alone inside the block: what the embedder and the forecaster use."""
-        if self._adapter is None:
-            yield
-            return
-        was_on, self._adapter_on = self._adapter_on, False
-        try:
-            with self._adapter.disable_adapter():
+        """The base alone inside the block: what the embedder and the forecaster use.
+
+        The switch is the model's, not the caller's, so other threads wait until the block ends: await
+        nothing inside it.
+        """
+        with self._turn:
+            if self._adapter is None:
                 yield
-        finally:
-            self._adapter_on = was_on
+                return
+            was_on, self._adapter_on = self._adapter_on, False
+            try:
+                if was_on:
+                    with self._adapter.disable_adapter():
+                        yield
+                else:
+                    yield
+            finally:
+                self._adapter_on = was_on
 
     # --- inside
 
@@ -544,11 +562,11 @@ class OLMoEModel:
     def _compute_hash(self) -> str:
         if not self.changed:
             return self._known_folder().backbone_hash()
-        digest = hashlib.sha256()
-        for name, parameter in self._base_parameters():
-            digest.update(name.encode())
-            digest.update(parameter.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        from safetensors.torch import save
+
+        return hashlib.sha256(
+            save(_saved_weights(self._loaded()), metadata=WEIGHTS_METADATA)
+        ).hexdigest()
 
     def _base_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for name, parameter in self._loaded().named_parameters():
@@ -583,6 +601,12 @@ class OLMoEModel:
     def _end_of_text(self) -> int:
         end = self._loaded().config.eos_token_id
         return int(end[0] if isinstance(end, list) else end if end is not None else 0)
+
+    def _options(self, continuations: Sequence[str]) -> list[list[int]]:
+        """The continuations' tokens. Raises: ValueError for one that cannot be scored."""
+        options = self._known_tokens().encode_batch(continuations)
+        _check_continuations(continuations, options, self.context_tokens)
+        return options
 
     def _prompt_ids(self, prompt: str, room: int) -> list[int]:
         """The prompt after a beginning-of-text where the model has one, cut at its front to leave room."""
@@ -641,13 +665,14 @@ class OLMoEModel:
 
         # A mask that is there already spares transformers the making of one: 5 % of a short text's time.
         whole = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=self.device)
-        states: torch.Tensor = self._decoder()(
-            input_ids=tokens_BT,
-            position_ids=torch.arange(tokens_BT.shape[1], device=self.device)[None],
-            attention_mask=whole,
-            use_cache=False,
-            alike=True,
-        ).last_hidden_state
+        with self._turn:
+            states: torch.Tensor = self._decoder()(
+                input_ids=tokens_BT,
+                position_ids=torch.arange(tokens_BT.shape[1], device=self.device)[None],
+                attention_mask=whole,
+                use_cache=False,
+                alike=True,
+            ).last_hidden_state
         return states
 
     def _packed_states(
@@ -659,13 +684,14 @@ class OLMoEModel:
         segments = attention.Segments.of([len(each) for each in ids], self.device)
         row = torch.tensor([[token for each in ids for token in each]], device=self.device)
         whole = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=self.device)
-        output = self._decoder()(
-            input_ids=row,
-            position_ids=segments.positions,
-            attention_mask=whole,
-            use_cache=False,
-            segments=segments,
-        )
+        with self._turn:
+            output = self._decoder()(
+                input_ids=row,
+                position_ids=segments.positions,
+                attention_mask=whole,
+                use_cache=False,
+                segments=segments,
+            )
         return output.last_hidden_state[0], segments
 
     def _decoder(self) -> Any:
@@ -681,14 +707,13 @@ class OLMoEModel:
         end = self._end_of_text()
         generator = torch.Generator(device=self.device).manual_seed(seed)
         written: list[int] = []
-        past: Any = None
+        past: dict[str, Any] = {}
         inputs = torch.tensor([self._prompt_ids(prompt, max_tokens)], device=self.device)
         with torch.no_grad():
             while len(written) < max_tokens:
-                output = backbone(
-                    input_ids=inputs, past_key_values=past, use_cache=True, logits_to_keep=1
-                )
-                past = output.past_key_values
+                with self._turn:
+                    output = backbone(input_ids=inputs, use_cache=True, logits_to_keep=1, **past)
+                past = {_cache_keyword(backbone): _cache_of(output)}
                 logits_V = output.logits[0, -1].float()
                 if temperature > 0.0:
                     chances_V = (logits_V / temperature).softmax(-1)
@@ -719,13 +744,14 @@ class OLMoEModel:
         width = inputs_CT.shape[1]
         mask = torch.ones((width, prompt_length + width), dtype=torch.bool, device=self.device)
         mask = mask.tril(prompt_length)[None, None].expand(len(options), 1, -1, -1)
-        logits_CTV = backbone(
-            input_ids=inputs_CT,
-            past_key_values=past,
-            attention_mask=mask,
-            position_ids=torch.arange(width, device=self.device)[None] + prompt_length,
-            use_cache=True,
-        ).logits
+        with self._turn:
+            logits_CTV = backbone(
+                input_ids=inputs_CT,
+                attention_mask=mask,
+                position_ids=torch.arange(width, device=self.device)[None] + prompt_length,
+                use_cache=True,
+                **{_cache_keyword(backbone): past},
+            ).logits
         logs_CTV = logits_CTV.float().log_softmax(-1)
         rest_CT = logs_CTV.gather(-1, padded[:, 1:, None])[..., 0]
         lengths = torch.tensor([len(ids) for ids in options], device=self.device)
@@ -798,12 +824,51 @@ def _config_bytes(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(kept, indent=2) + "\n").encode()
 
 
-def _check_continuations(texts: Sequence[str], options: Sequence[Sequence[int]]) -> None:
+def _check_continuations(
+    texts: Sequence[str], options: Sequence[Sequence[int]], context_tokens: int
+) -> None:
     if not texts:
         raise ValueError("there is no continuation to score.")
     for text, ids in zip(texts, options, strict=True):
         if not ids:
             raise ValueError(f"the continuation {text!r} has no token.")
+        if len(ids) >= context_tokens:
+            raise ValueError(
+                f"a continuation has {len(ids)} tokens; at most {context_tokens - 1} leave room for a prompt."
+            )
+
+
+def _saved_weights(backbone: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a model's file; a head that is tied to the embeddings is not written twice."""
+    return {
+        name: tensor.detach().contiguous().cpu()
+        for name, tensor in backbone.state_dict().items()
+        if not (name == "lm_head.weight" and backbone.config.tie_word_embeddings)
+    }
+
+
+def _write_weights(weights: dict[str, torch.Tensor], place: Path) -> None:
+    """Raises: OSError, as a failed write of Python's own does."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(weights, place, metadata=WEIGHTS_METADATA)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _cache_keyword(backbone: Any) -> str:
+    """What transformers calls the keys and values of earlier tokens: `cache` from 5.24 on."""
+    names = inspect.signature(backbone.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
+def _cache_of(output: Any) -> Any:
+    return output.cache if "cache" in output else output.past_key_values
 
 
 def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
@@ -812,23 +877,31 @@ def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
 
     torch = import_torch()
     place = pick_device(device)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import OlmoeForCausalLM
-    from transformers.utils import logging as transformers_logging
 
     attention.register()
-    transformers_logging.disable_progress_bar()
+    count_fused_steps()
     try:
-        backbone, report = OlmoeForCausalLM.from_pretrained(
-            str(folder.path),
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            attn_implementation=attention.IMPLEMENTATION,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
+        with _quiet_transformers():
+            backbone, report = OlmoeForCausalLM.from_pretrained(
+                str(folder.path),
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                attn_implementation=attention.IMPLEMENTATION,
+            )
+    except (
+        *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError),
+        *(SafetensorError, StrictDataclassError),
+    ) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200] + "."
+        if "mismatched" in reason:
+            reason = "its weights do not have the shapes that its config names."
+        elif "automatic conversion" in reason:
+            reason = "its experts are not those that its config names, or some of them are missing."
         raise ModelError(
             f"{folder.path} cannot be loaded: {reason}", "Install or download the model again."
         ) from error
@@ -849,23 +922,48 @@ def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
     return backbone.to(place)
 
 
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without transformers' bars and tables: what they would tell becomes an error of ours."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
 def _read_head(folder: ModelFolder, hidden_size: int) -> MemoryActionHead:
-    """The folder's head, or a fresh one from a fixed seed."""
+    """The folder's head, or a fresh one from a fixed seed. Raises: ModelError for a damaged one."""
     import torch
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     from models.action_head import MemoryActionHead
 
     path = folder.path / HEAD
-    if HEAD in folder.about.get("files", {}):
+    if HEAD not in folder.about.get("files", {}):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return MemoryActionHead(hidden_size)
+    try:
         with safe_open(path, "pt") as file:
-            shape = map(int, (file.metadata() or {})[HEAD_SHAPE].split())
-            head = MemoryActionHead(*shape)
+            size, features, width = map(int, (file.metadata() or {})[HEAD_SHAPE].split())
+            if size != hidden_size:
+                raise ValueError(f"it takes embeddings of {size}, the model gives {hidden_size}")
+            head = MemoryActionHead(size, features, width)
             head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        return head
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return MemoryActionHead(hidden_size)
+        if not all(bool(torch.isfinite(each).all()) for each in head.parameters()):
+            raise ValueError("it is not finite")
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"the action head {path} cannot be loaded: {reason}.",
+            "Save the model again, or delete the head from the folder and its manifest.",
+        ) from error
+    return head
 
 
 __all__ = ["ACTIONS", "MemoryActionHead", "OLMoEModel"]

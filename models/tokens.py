@@ -14,6 +14,7 @@ from pathlib import Path
 from core.errors import ModelError
 
 COUNT_CACHE = 8192
+_CURE = "The file is damaged or missing: install or download the model again."
 
 
 class TextTokens:
@@ -22,7 +23,13 @@ class TextTokens:
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_str(_sound_json(path))
+        try:
+            self._tokenizer = Tokenizer.from_str(_sound_json(path))
+        except Exception as error:
+            # The library raises a bare Exception, and only that is a fault of the file.
+            if type(error) is not Exception:
+                raise
+            raise ModelError(f"{path} is no tokenizer: {error}.", _CURE) from None
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -34,7 +41,11 @@ class TextTokens:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        try:
+            encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError:  # half a surrogate pair, which the library takes for no text
+            whole = [_whole(text) for text in texts]
+            encoded = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
         return [each.ids for each in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -48,7 +59,7 @@ class TextTokens:
         """The beginning of `text` that has at most `tokens` tokens."""
         if tokens <= 0:
             return ""
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        offsets = self._tokenizer.encode(_whole(text), add_special_tokens=False).offsets
         if len(offsets) <= tokens:
             return text
         end = offsets[tokens - 1][1]
@@ -60,15 +71,19 @@ class TextTokens:
         return len(self.encode(text))
 
 
+def _whole(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, place for place."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _sound_json(path: Path) -> str:
     """The file's text, once it is known to be the JSON of a tokenizer (the library tells faults apart
     badly)."""
-    cure = "The file is damaged or missing: install or download the model again."
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"the tokenizer {path} cannot be read: {error}.", cure) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"the tokenizer {path} cannot be read: {error}.", _CURE) from None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
-        raise ModelError(f"{path} is no tokenizer.", cure)
+        raise ModelError(f"{path} is no tokenizer.", _CURE)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.config import OLMoEIntegrationConfig
 from models.folder import NANO_FOLDER, open_folder
 from models.olmoe import OLMoEModel
 from models.render import BUCKETS
+from tests.conftest import ROOT
 from training.nano.tokenizer import MARKET_WORDS
 
 
@@ -30,6 +32,25 @@ def test_the_files_are_whole_and_small() -> None:
     assert 700_000 <= total <= 3_000_000
     assert active < total
     assert str(folder.training_cutoff) == "2007-12-31"
+
+
+def test_the_card_says_what_is_in_it_and_up_to_when() -> None:
+    folder = open_folder(NANO_FOLDER)
+    card = (NANO_FOLDER / "README.md").read_text()
+    corpus = json.loads((NANO_FOLDER / "training-log.json").read_text())["corpus"]
+    total, active = folder.weight_counts()
+    assert f"{total / 1e6:.2f} million weights, of which a token passes {active / 1e6:.2f}" in card
+    assert f"**Training cut-off: {folder.training_cutoff}.**" in card
+    real = 7616
+    assert f"| {real:,} narratives of AAPL and IBM" in card
+    assert f"| {corpus['narratives'] - real:,} narratives of 1,300 simulated paths" in card
+    assert f"{corpus['narrative_tokens'] / 1e6:.2f} million together" in card
+    assert f"| {corpus['prose_tokens'] / 1e6:.2f} million |" in card
+    sources = (ROOT / "training/nano/prose/README.md").read_text()
+    for name in ("WordNet 3.0", "The Devil's Dictionary", "The Jargon File"):
+        assert name in sources
+        assert name in card
+    assert "Permission to use, copy, modify and distribute" in sources
 
 
 def test_its_shape_is_the_issues(nano: OLMoEModel) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.config import OLMoEIntegrationConfig
-from core.errors import CheckpointError, ModelError, ModelNotLoaded
+from core.errors import CheckpointError, ModelError, ModelNotLoaded, StorageError
 from models.olmoe import ACTIONS, OLMoEModel
 from tests.models.conftest import TEXTS, make_tiny
 
@@ -115,6 +116,30 @@ def test_special_tokens_in_a_text_stay_text(model: OLMoEModel) -> None:
     )
 
 
+@pytest.mark.parametrize("token", ["<|endoftext|>", "<|padding|>"])
+async def test_no_special_token_of_a_user_reaches_the_model(model: OLMoEModel, token: str) -> None:
+    special = {0, 1}
+    text = f"profit {token}{token} rose"
+    assert not special & set(model.tokenizer.encode(text))
+    assert model.tokenizer.count(text) == len(model.tokenizer.encode(text))
+    for cut in range(1, model.tokenizer.count(text)):
+        assert not special & set(model.tokenizer.encode(model.tokenizer.truncate(text, cut)))
+    plain = model.encode(text).detach()
+    ids = [*model.tokenizer.encode("profit "), 0, 0, *model.tokenizer.encode(" rose")]
+    with torch.no_grad():
+        ended = model.backbone.model(input_ids=torch.tensor([ids]), use_cache=False)
+    assert float((ended.last_hidden_state[0].mean(0) - plain).abs().max()) > 1e-2
+    assert model.score("x", [f" {token}", " rise"]).isfinite().all()
+    assert isinstance(await model.generate(text, max_tokens=3), str)
+
+
+def test_half_a_surrogate_pair_is_read_as_a_question_mark(model: OLMoEModel) -> None:
+    assert model.tokenizer.encode("a\ud800b") == model.tokenizer.encode("a?b")
+    assert model.tokenizer.count("a\ud800b") == model.tokenizer.count("a?b")
+    assert model.tokenizer.truncate("\ud800 \ud800 \ud800", 1) == "\ud800"
+    torch.testing.assert_close(model.encode("\ud800"), model.encode("?"))
+
+
 def test_gradient_reaches_backbone_and_head_as_finite_differences_say(model: OLMoEModel) -> None:
     head = model.action_head
     assert head is not None
@@ -179,6 +204,60 @@ async def test_embed_gives_plain_floats(model: OLMoEModel) -> None:
     assert isinstance(vector[0], float)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_optimizers_step_empties_the_cache_fused_or_not(model: OLMoEModel, fused: bool) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
+    before, hashed = model.encode_cached(TEXTS), model.backbone_hash
+    model.encode_batch(TEXTS).square().sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(
+        model.encode_cached(TEXTS), model.encode_batch(TEXTS), atol=1e-5, rtol=0
+    )
+    assert float((model.encode_cached(TEXTS) - before).abs().max()) > 1e-3
+    assert model.changed
+    assert model.backbone_hash != hashed
+
+
+def test_a_step_of_the_head_alone_keeps_the_cache(model: OLMoEModel) -> None:
+    head = model.action_head
+    assert head is not None
+    model.freeze()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, fused=True)
+    model.encode_cached(TEXTS)
+    version, hashed = model._version(), model.backbone_hash
+    head(model.encode_cached(TEXTS)).square().sum().backward()
+    optimizer.step()
+    assert (model._version(), model.backbone_hash) == (version, hashed)
+
+
+async def test_many_asks_at_once_get_their_own_vectors(model: OLMoEModel) -> None:
+    texts = [f"a share rose {number} percent" for number in range(12)] * 4
+    for _ in range(5):
+        found = await asyncio.gather(*(model.embed(text) for text in texts))
+        for text, vector in zip(texts, found, strict=True):
+            assert vector == pytest.approx(model.encode(text).tolist(), abs=1e-5), text
+        with torch.no_grad():
+            model.backbone.model.norm.weight.mul_(1.1)  # the cache begins anew
+
+
+async def test_asks_with_and_without_an_adapter_do_not_mix(model: OLMoEModel) -> None:
+    base = model.encode(TEXTS[0]).detach()
+    model.add_lora(rank=2)
+    train_a_little(model)
+    trained = model.encode(TEXTS[0]).detach()
+    assert float((trained - base).abs().max()) > 1e-3
+
+    def without() -> torch.Tensor:
+        with model.without_adapter():
+            return model.encode(TEXTS[0]).detach()
+
+    for _ in range(15):
+        asks = [asyncio.to_thread(each) for each in (without, lambda: model.encode(TEXTS[0])) * 3]
+        for number, vector in enumerate(await asyncio.gather(*asks)):
+            expected = trained if number % 2 else base
+            torch.testing.assert_close(vector.detach(), expected, atol=1e-5, rtol=0)
+
+
 # --- scores and text
 
 
@@ -218,6 +297,20 @@ def test_a_continuation_without_tokens_is_refused(model: OLMoEModel) -> None:
         model.score("x", [" rise", ""])
     with pytest.raises(ValueError, match="no continuation"):
         model.score("x", [])
+
+
+def test_a_continuation_as_long_as_the_context_is_refused(model: OLMoEModel) -> None:
+    long = model.tokenizer.truncate(" rise" * 200, 63)
+    assert len(model.tokenizer.encode(long)) == 63
+    with torch.no_grad():
+        scores = model.score("x", [long, " rise"])
+    assert scores.isfinite().all()
+    for ask in (
+        lambda: model.score("x", [" rise" * 64]),
+        lambda: model.score_batch(["x", "y"], [" rise" * 64]),
+    ):
+        with pytest.raises(ValueError, match="has 64 tokens; at most 63 leave room for a prompt"):
+            ask()
 
 
 def test_a_prompt_longer_than_the_context_loses_its_beginning(model: OLMoEModel) -> None:
@@ -323,6 +416,54 @@ def test_saving_twice_gives_the_same_bytes(model: OLMoEModel, tmp_path: Path) ->
         model.save(tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_a_changed_model_has_one_hash_before_it_is_saved_and_after(
+    model: OLMoEModel, tmp_path: Path
+) -> None:
+    original = model.backbone_hash
+    norm = model.backbone.model.norm.weight
+    before = norm.detach().clone()
+    with torch.no_grad():
+        norm.mul_(1.5)
+    changed = model.backbone_hash
+    assert changed != original
+    model.save(tmp_path / "copy")
+    assert OLMoEModel().load(tmp_path / "copy").backbone_hash == changed == model.backbone_hash
+    with torch.no_grad():
+        norm.copy_(before)
+    assert model.backbone_hash == original
+
+
+def test_saving_without_a_head_leaves_no_old_one(model: OLMoEModel, tmp_path: Path) -> None:
+    assert model.action_head is not None
+    with torch.no_grad():
+        model.action_head.out.bias.add_(5.0)
+    model.save(tmp_path)
+    kept = OLMoEModel().load(tmp_path).action_head
+    model.save(tmp_path, head=False)
+    fresh = OLMoEModel().load(tmp_path).action_head
+    assert kept is not None
+    assert fresh is not None
+    assert kept.out.bias.tolist() == [5.0] * 7
+    assert fresh.out.bias.tolist() == [0.0] * 7
+
+
+def test_a_disk_that_is_full_leaves_the_saved_model_as_it_was(
+    model: OLMoEModel, tmp_path: Path
+) -> None:
+    model.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        model.backbone.model.norm.weight.mul_(1.5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"model\.safetensors failed: File too large"):
+            model.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_state_covers_backbone_and_head_and_comes_back(model: OLMoEModel) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.config import AthenaConfig
 from core.errors import CheckpointError, UsageError
 from models.olmoe import OLMoEModel
 from training.nano import pretrain as loop
@@ -98,10 +99,14 @@ def test_another_builds_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_named(tmp_path: Path) -> None:
-    from core.config import AthenaConfig
-
     with pytest.raises(UsageError, match=r"no preset 'huge'.*nano"):
         build("huge", tmp_path, AthenaConfig())
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file cannot be made: Not a directory.*--out"):
+        build("nano", tmp_path / "file", AthenaConfig())
 
 
 @pytest.mark.slow

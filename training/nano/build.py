@@ -55,7 +55,8 @@ def build(
 ) -> Built:
     """Build a preset into a folder (default: its name under `checkpoint_dir`), with the config's seed.
 
-    Raises: UsageError for an unknown preset, CheckpointError when the folder holds another build's work.
+    Raises: UsageError for an unknown preset or a folder that cannot be made, CheckpointError when the
+    folder holds another build's work.
     """
     preset = PRESETS.get(preset_name)
     if preset is None:
@@ -63,6 +64,12 @@ def build(
             f"there is no preset {preset_name!r}.", f"There are: {', '.join(PRESETS)}."
         )
     target = folder or config.checkpoint_dir / preset.name
+    try:
+        (target / WORK).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {target} cannot be made: {error.strerror}.", "Choose another with --out."
+        ) from None
     return Built(target, build_preset(preset, target, seed=config.seed, advance=advance))
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import UsageError
+from core.errors import DataError, UsageError
 from core.types import MarketState
 from models.forecaster import (
     FloatArray,
@@ -136,7 +137,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the configured model; `data` takes the place of the test split.
 
-    Raises: UsageError for another horizon than the question asks about.
+    Raises: UsageError for another horizon than the question asks about, DataError for data that cannot be
+    read or has no bar to forecast.
     """
     from models.serving import load_model, training_cutoff
     from trading.sources.load import load_panel
@@ -148,9 +150,11 @@ def evaluate(
         )
     tell = advance or (lambda done, total, note: None)
     tell(0, 5, "loading the model")
+    sample = load_panel()
+    chosen = _test_series(config, data, sample)
+    tested = cases(chosen)
     model = load_model(config.olmoe)
     cutoff = training_cutoff(config.olmoe) or model.training_cutoff
-    sample = load_panel()
     tell(1, 5, "narratives")
     train, validation = part_series(sample, TRAIN), part_series(sample, VALIDATION)
     texts = list(real_narratives(validation, seed=VALIDATION_SEED))
@@ -162,10 +166,7 @@ def evaluate(
     free = prose()
     prose_figure = perplexity(model, free.train, free.validation)
     tell(3, 5, "forecasts")
-    chosen, warnings = _test_series(config, data, sample)
-    known = cases(train)
-    tested = cases(chosen)
-    forecast = forecast_table(model, known, tested, seed=seed)
+    forecast = forecast_table(model, cases(train), tested, seed=seed)
     tell(4, 5, "simulated forecasts")
     simulated = forecast_table(
         model, simulated_cases(1, paths=200, bars=400), simulated_cases(0), seed=seed
@@ -184,7 +185,7 @@ def evaluate(
             "train_end": TRAINING_CUTOFF.isoformat(),
             "test_start": str(tested.dates.min())[:10],
         },
-        warnings=tuple(warnings),
+        warnings=seen_in_training(tested, cutoff),
     )
 
 
@@ -252,11 +253,15 @@ def expert_load(model: OLMoEModel, texts: Sequence[str]) -> tuple[tuple[float, .
 
 
 def cases(series: Sequence[Series]) -> Cases:
-    """Every bar of the series whose state and answer are known, in time order."""
+    """Every bar of the series whose state and answer are known, in time order. Raises: DataError without
+    any."""
     states: list[MarketState] = []
     numbers, ratios, answers, dates = [], [], [], []
     for each in series:
-        ratio = ewma_volatility(each.numbers.returns) / each.numbers.volatility
+        volatility = each.numbers.volatility
+        ratio = np.full(len(volatility), np.nan)
+        moving = volatility > 0.0
+        ratio[moving] = ewma_volatility(each.numbers.returns)[moving] / volatility[moving]
         table = number_table(each.numbers)
         first = max(each.first, WARM_UP_BARS)
         for bar in range(first, each.last + 1):
@@ -267,6 +272,11 @@ def cases(series: Sequence[Series]) -> Cases:
             ratios.append(ratio[bar])
             answers.append(each.answers[bar])
             dates.append(each.times[bar].astype("datetime64[D]"))
+    if not dates:
+        raise DataError(
+            "no bar can be forecast and checked.",
+            f"Give at least {WARM_UP_BARS + HORIZON_BARS + 1} bars of a symbol whose price moves.",
+        )
     order = np.argsort(np.array(dates), kind="stable")
     return Cases(
         tuple(states[index] for index in order),
@@ -376,20 +386,21 @@ def baseline_chances(known: Cases, tested: Cases) -> dict[str, FloatArray]:
     return result
 
 
-def _test_series(
-    config: AthenaConfig, data: str | Path | None, sample: Panel
-) -> tuple[list[Series], list[str]]:
+def seen_in_training(tested: Cases, cutoff: date) -> tuple[str, ...]:
+    """A warning where forecasts are made for days that the model's training may have seen."""
+    seen = int((tested.dates <= np.datetime64(cutoff)).sum())
+    if not seen:
+        return ()
+    return (
+        f"{seen} of {len(tested.dates)} forecasts are for days up to {cutoff}, which training may have "
+        "seen: figures on them are no test.",
+    )
+
+
+def _test_series(config: AthenaConfig, data: str | Path | None, sample: Panel) -> list[Series]:
     from trading.sources.load import load_panel
 
     if data is None:
-        return part_series(sample, TEST), []
+        return part_series(sample, TEST)
     panel = load_panel(data, config=config.data, seed=config.seed, data_dir=config.data_dir)
-    series = [symbol_series(panel, symbol) for symbol in panel.symbols]
-    cutoff = np.datetime64(TRAINING_CUTOFF)
-    warnings = [
-        f"{each.symbol} has bars up to {TRAINING_CUTOFF}, which training may have seen: figures on them "
-        "are no test."
-        for each in series
-        if each.symbol in TRAIN.symbols and each.times[0].astype("datetime64[D]") <= cutoff
-    ]
-    return series, warnings
+    return [symbol_series(panel, symbol) for symbol in panel.symbols]

@@ -1,0 +1,134 @@
+"""The folder of a memory policy: its trained weights, and what they belong to.
+
+`policy.safetensors` has the head and whatever of the backbone was trained; `policy.json`, written last, names
+the backbone by its hash, the features by name, and the weights by SHA-256. Refuses to know what actions mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import CheckpointError
+from core.files import write_atomic
+
+if TYPE_CHECKING:
+    from models.olmoe import OLMoEModel
+
+WEIGHTS: Final = "policy.safetensors"
+ABOUT: Final = "policy.json"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFolder:
+    """What `policy.json` says. `more` is what the trainer added: figures, settings, dates."""
+
+    path: Path
+    backbone_hash: str
+    features: tuple[str, ...]
+    head_width: int
+    trained: str
+    lora_rank: int
+    sha256: str
+    more: Mapping[str, Any]
+
+
+def save_policy(
+    model: OLMoEModel,
+    path: Path,
+    *,
+    features: Sequence[str],
+    trained: str,
+    lora_rank: int = 0,
+    more: Mapping[str, Any] | None = None,
+) -> PolicyFolder:
+    """Write head and trained backbone weights; each file is replaced atomically, the mark comes last."""
+    from safetensors.torch import save
+
+    head = model.action_head
+    if head is None:
+        raise CheckpointError("the model has no action head.", "Call load() first.")
+    weights = {name: each.contiguous().cpu().clone() for name, each in model.state_dict().items()}
+    data = save(weights)
+    about = {
+        "format": _FORMAT,
+        "backbone_hash": model.backbone_hash,
+        "features": list(features),
+        "head_width": head.width,
+        "trained": trained,
+        "lora_rank": lora_rank,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **(more or {}),
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomic(path / WEIGHTS, data)
+    write_atomic(path / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+    return read_policy(path)
+
+
+def read_policy(path: Path) -> PolicyFolder:
+    """What the folder says of itself. Raises: CheckpointError for a missing, foreign or unmarked folder."""
+    try:
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        weights = (path / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no memory policy: {error}.",
+            "Name a folder that `athena train stage2` wrote (its `checkpoint`).",
+        ) from error
+    known = {
+        "format", "backbone_hash", "features", "head_width", "trained", "lora_rank", "sha256",
+    }  # fmt: skip
+    if not isinstance(about, dict) or not known <= about.keys() or about["format"] != _FORMAT:
+        raise CheckpointError(
+            f"{path / ABOUT} is not of this version.", "Train the policy again, or update Athena."
+        )
+    found = hashlib.sha256(weights).hexdigest()
+    if found != about["sha256"]:
+        raise CheckpointError(
+            f"{path / WEIGHTS} has the SHA-256 {found[:12]}..., {about['sha256'][:12]}... is written.",
+            "The file is damaged or altered: copy or train it again.",
+        )
+    return PolicyFolder(
+        path,
+        about["backbone_hash"],
+        tuple(about["features"]),
+        about["head_width"],
+        about["trained"],
+        about["lora_rank"],
+        about["sha256"],
+        {name: value for name, value in about.items() if name not in known},
+    )
+
+
+def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> PolicyFolder:
+    """Give a loaded model the policy's head (rebuilt with its own size) and trained weights.
+
+    Raises: CheckpointError for another backbone, other features, or a damaged file.
+    """
+    from safetensors.torch import load_file
+
+    from models.action_head import MemoryActionHead
+
+    about = read_policy(path)
+    model.require_backbone(about.backbone_hash, f"the policy {path}")
+    if about.features != tuple(features):
+        raise CheckpointError(
+            f"{path} was trained on {len(about.features)} other features than the {len(features)} of "
+            "this version.",
+            "Train it again with `athena train stage2`.",
+        )
+    if about.lora_rank:
+        model.add_lora(rank=about.lora_rank, experts=False)
+    elif about.trained == "head":
+        model.freeze()
+    model.set_action_head(
+        MemoryActionHead(model.hidden_size, len(about.features), about.head_width)
+    )
+    model.load_state_dict(load_file(path / WEIGHTS))
+    return about

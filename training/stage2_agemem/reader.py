@@ -1,0 +1,80 @@
+"""The one reader that answers for every policy, from what was retrieved and nothing else.
+
+It takes the live, retrieved entries that fit the question, the best source's tier first, the newest within a
+tier; it never guesses: without a fitting entry it says that nothing is in force. Refuses to know the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from training.stage2_agemem.episodes import Question
+
+SOURCE_TIERS: Final[Mapping[str, int]] = {
+    "filing": 0,
+    "wire": 1,
+    "analyst": 2,
+    "broker": 3,
+    "forum": 4,
+}
+"""Which sources are read first; tuned on training episodes (`training/stage2_agemem/tuning.py`)."""
+
+
+class Readable(Protocol):
+    """A hit or an entry, as far as the reader looks."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`value` None says that nothing is in force; `place` is the hit that it was read from."""
+
+    value: float | int | None
+    place: int | None = None
+
+
+def answer(
+    question: Question,
+    entries: Sequence[Readable],
+    order: Sequence[float],
+    tiers: Mapping[str, int] = SOURCE_TIERS,
+) -> Answer:
+    """Read the answer. `order` [N] says how new each entry is (a larger number is newer)."""
+    fitting = [
+        place
+        for place, entry in enumerate(entries)
+        if entry.metadata.get("symbol") == question.fact.symbol
+        and entry.metadata.get("kind") == question.fact.kind
+    ]
+    if not fitting:
+        return Answer(None)
+    lowest = max(tiers.values()) + 1
+    best = min(fitting, key=lambda place: (tiers.get(entries[place].source, lowest), -order[place]))
+    said = entries[best].metadata
+    if said.get("mode") == "withdrawal":
+        return Answer(None, best)
+    match question.type:
+        case "direction" | "decision":
+            return Answer(said.get("direction"), best)
+        case "count":
+            return Answer(said.get("count"), best)
+        case "which":
+            figure = said.get("figure")
+            return Answer(figure if figure in question.options else None, best)
+    return Answer(said.get("figure"), best)
+
+
+def is_right(question: Question, given: Answer) -> bool:
+    """Whether the answer is the true one. A withdrawn fact's true answer is that nothing is in force.
+
+    A `which` question whose kept figure is none of the options is no answer, right or wrong.
+    """
+    if question.answer is None:
+        return given.value is None and (question.type != "which" or given.place is None)
+    return given.value == question.answer
