@@ -144,7 +144,6 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("ablate",),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -335,6 +334,48 @@ def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | No
         neo4j_store(memory.neo4j_uri, os.environ, folder.name) if memory.store == "neo4j" else None
     )
     show(common, asyncio.run(explain(folder, store=store, **question)), render_why)
+
+
+@cli.command("ablate")
+@click.option("--data", metavar="FILE|DIR", help="Bars of the real world. [default: the sample]")
+@click.option("--symbols", metavar="A,B", callback=_symbols, help="Only these symbols.")
+@click.option("--news", type=FILE, metavar="FILE", help="News of the real world.")
+@click.option("--start", metavar="DATE", help="First day that counts.")
+@click.option("--end", metavar="DATE", help="Last day, inclusive.")
+@click.option(
+    "--world",
+    type=click.Choice(["real", "planted", "noise"]),
+    default="real",
+    show_default=True,
+    help="Real bars; a made world with one recurring setup that pays; one without.",
+)
+@click.option("--arms", metavar="A,B", callback=_symbols, help="Which arms beside `full`.")
+@click.option("--plot", type=FILE, metavar="FILE", help="Also all differences as a PNG.")
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]")
+@click.pass_obj
+def ablate_command(
+    common: Common, /, world: Any, arms: Any, plot: Path | None, **options: Any
+) -> None:
+    """What each learned part is worth.
+
+    The same bars with one part changed, compared day by day."""
+    config = common.config(seed=options["seed"])
+    from agents.ablate import ablate
+    from agents.ablate import plot as draw
+    from agents.assemble import RunOptions
+    from agents.terminal import render_ablation
+
+    with progress("ablate") as advance:
+        report = ablate(
+            config,
+            RunOptions(**options, environment=os.environ),
+            world=world,
+            arms=arms or (),
+            progress=advance,
+        )
+    if plot is not None:
+        draw(report, plot)
+    show(common, report.to_dict(), render_ablation)
 
 
 # --- memory

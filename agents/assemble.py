@@ -69,7 +69,8 @@ from trading.run import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agents.learned import LearnedParts
+    from agents.learned import LearnedParts, SharedModel
+    from agents.news import NewsFeed
     from trading.market_data import MarketDataFeed
 
 T = TypeVar("T")
@@ -86,7 +87,8 @@ MANY_TIMES_EQUITY = 2.0
 class RunOptions:
     """What the command line, or a notebook, asks of one run, beside the configuration.
 
-    `data`, `strategy` and `weights` may also be a frame, an object with `decide`, and a frame.
+    `data`, `strategy`, `weights` and `news` may also be a frame, an object with `decide`, a frame, and lines
+    read already. `model` is a language model that is loaded already.
     """
 
     data: str | Path | pd.DataFrame | Panel | None = None
@@ -95,8 +97,9 @@ class RunOptions:
     start: str | None = None
     end: str | None = None
     agents: str = "rules"
-    news: Path | None = None
+    news: Path | NewsFeed | None = None
     memory: Path | None = None
+    model: SharedModel | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     strategy: str | Strategy | None = None
     params: tuple[tuple[str, str], ...] = ()
@@ -260,12 +263,14 @@ def build_deciders(
         from agents.news import read_news
 
         news = None
-        if options.news is not None:
+        if isinstance(options.news, Path):
             news = read_news(options.news)
             inputs["news"] = _sha256(options.news)
+        elif options.news is not None:
+            news = options.news
         if options.memory is not None:
             inputs["memory"] = _sha256(options.memory) and file_hash(options.memory)
-        learned = build_learned(config, news=news, snapshot=options.memory)
+        learned = build_learned(config, news=news, snapshot=options.memory, model=options.model)
     coordinator = Coordinator(
         indicators=indicators,
         analyst=MarketAnalyst(config.agents.analyst, external_views=views),
@@ -379,6 +384,7 @@ def outcome_of(
     steps = len(curve.equity_usd)
     last = curve.first_row + steps - 1
     per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
+    cutoff = None if deciders.learned is None else deciders.learned.training_cutoff
     notes = [*panel.notes, *run_notes(account, deciders)]
     if calendar_note is not None:
         notes.append(calendar_note)
@@ -416,6 +422,10 @@ def outcome_of(
         decided_by=deciders.name,
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
+        training_cutoff=cutoff,
+        bars_inside_cutoff=None
+        if cutoff is None
+        else int(np.count_nonzero(times < np.datetime64(cutoff) + np.timedelta64(1, "D"))),
         command=shlex.join(["athena", *sys.argv[1:]])
         if sys.argv[0].endswith(("athena", "main.py"))
         else "",

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from agents.forecasts import FIRST_SEAL, WHOLE, next_seal
+from agents.sources import BUCKET_COUNT
 from core.errors import RunFolderError
 from core.runlog import STEPS
 from models.scores import brier_scores, log_scores, mean_interval
@@ -95,7 +96,9 @@ def _told(name: str, answered: list[tuple[int, int, dict[str, list[float] | None
     ]
     rows = [row for *_, row in kept]
     return Told(
-        chances=np.maximum(np.array(rows, dtype=np.float64).reshape(len(rows), -1), FLOOR),
+        chances=np.maximum(
+            np.array(rows, dtype=np.float64).reshape(len(rows), BUCKET_COUNT), FLOOR
+        ),
         answers=np.array([bucket for _, _, bucket, _ in kept], dtype=np.int64),
         dates=np.array([number for _, number, _, _ in kept], dtype=np.int64),
         places=np.array([place for place, *_ in kept], dtype=np.int64),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.forecasts import ForecastBook
 from agents.learning import SpeedMixture
-from agents.memory_choices import rule_of
+from agents.memory_choices import Chooser, rule_of
 from agents.mind import Mind
 from agents.news import NewsFeed
 from agents.run_memory import CachedEmbedder, RunMemory
@@ -70,8 +70,57 @@ class OneThread:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedModel:
+    """A loaded language model as runs use it, with what a manifest says of it."""
+
+    forecaster: Forecaster
+    count_tokens: Callable[[str], int]
+    model_id: str
+    training_cutoff: str | None
+
+
+class Remembers:
+    """A forecaster that answers what it was asked before from memory: several runs over the same bars."""
+
+    def __init__(self, inner: Forecaster) -> None:
+        self._inner = inner
+        self._answers: dict[tuple[MarketState, ...], FloatArray] = {}
+
+    def forecast(self, states: Sequence[MarketState]) -> FloatArray:
+        asked = tuple(states)
+        if asked not in self._answers:
+            self._answers[asked] = self._inner.forecast(states)
+        return self._answers[asked]
+
+
+def load_shared(config: AthenaConfig) -> SharedModel:
+    """The configured language model. Raises: ModelError, CheckpointError."""
+    from models.forecaster import OLMoEForecaster
+    from models.serving import load_model, training_cutoff
+
+    model = load_model(config.olmoe)
+    forecaster = OLMoEForecaster(model, follow_training=model.has_adapter)
+    until = training_cutoff(config.olmoe)
+    return SharedModel(
+        OneThread(forecaster),
+        model.tokenizer.count,
+        f"{model.name}-{model.backbone_hash[:12]}",
+        None if until is None else until.isoformat(),
+    )
+
+
+def shared_model(config: AthenaConfig) -> SharedModel:
+    """The configured language model for several runs over the same bars."""
+    loaded = load_shared(config)
+    return SharedModel(
+        Remembers(loaded.forecaster), loaded.count_tokens, loaded.model_id, loaded.training_cutoff
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LearnedParts:
-    """What was built for one run. `model_id` and `training_cutoff` are None without a language model."""
+    """What was built for one run. `model_id` and `training_cutoff` are None without a language model;
+    `chooser` stands in the place of the configured memory policy."""
 
     mind: Mind
     count_tokens: Callable[[str], int] | None
@@ -80,6 +129,7 @@ class LearnedParts:
     news: NewsFeed | None
     config: AthenaConfig
     snapshot: Path | None = None
+    chooser: Chooser | None = None
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of them."""
@@ -130,7 +180,7 @@ class LearnedParts:
             stage = RunMemory(
                 memory,
                 embedder=embedder,
-                chooser=rule_of(self.config.memory.policy, self.config.seed),
+                chooser=self.chooser or rule_of(self.config.memory.policy, self.config.seed),
                 clock=clock,
                 book=self.mind.book,
                 news=self.news,
@@ -158,9 +208,13 @@ class LearnedParts:
 
 
 def build_learned(
-    config: AthenaConfig, *, news: NewsFeed | None, snapshot: Path | None
+    config: AthenaConfig,
+    *,
+    news: NewsFeed | None,
+    snapshot: Path | None,
+    model: SharedModel | None = None,
 ) -> LearnedParts:
-    """The parts that the configuration asks for. Loads the language model, unless it is switched off.
+    """The parts that the configuration asks for. Loads the language model, unless it is given or off.
 
     Raises: ModelError, CheckpointError, ConfigError for an unknown memory policy.
     """
@@ -172,15 +226,9 @@ def build_learned(
     model_id = cutoff = None
     count: Callable[[str], int] = WordTokenizer().count
     if config.model.enabled:
-        from models.forecaster import OLMoEForecaster
-        from models.serving import load_model, training_cutoff
-
-        model = load_model(config.olmoe)
-        forecaster = OLMoEForecaster(model, follow_training=model.has_adapter)
-        sources.append(ModelForecast(OneThread(forecaster)))
-        model_id, count = f"{model.name}-{model.backbone_hash[:12]}", model.tokenizer.count
-        until = training_cutoff(config.olmoe)
-        cutoff = None if until is None else until.isoformat()
+        used = model or load_shared(config)
+        sources.append(ModelForecast(used.forecaster))
+        model_id, cutoff, count = used.model_id, used.training_cutoff, used.count_tokens
     if config.memory.policy != "none":
         sources.append(AnalogEvidence(climate))
     if news is not None:

@@ -143,3 +143,47 @@ def _percent(frac: float) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def render_ablation(report: Json, console: Console) -> None:
+    """Every arm, every difference, and what the memory was worth."""
+    _table(
+        console,
+        ("arm", "log score", "forecasts", "total return", "Sharpe", "drawdown"),
+        [
+            (
+                arm["name"],
+                _signed(arm["log_score"]),
+                f"{arm['forecasts']:,}",
+                _signed_percent(arm["metrics"]["total_return_frac"]),
+                _signed(arm["metrics"]["sharpe"], 2),
+                _signed_percent(arm["metrics"]["max_drawdown_frac"]),
+            )
+            for arm in report["arms"]
+        ],
+    )
+    console.print()
+    _table(
+        console,
+        ("difference", "figure", "mean", "95 %"),
+        [
+            (
+                f"{each['arm']} - {each['baseline']}",
+                "log score" if nats else "bp a day",
+                _signed(each["difference"] * (1.0 if nats else 1e4), 4 if nats else 2),
+                _interval(
+                    [end * (1.0 if nats else 1e4) for end in each["interval"]], 4 if nats else 2
+                ),
+            )
+            for each in report["differences"]
+            for nats in (each["figure"] == "log_score",)
+        ],
+    )
+    for note in report["notes"]:
+        _say(console, f"Note: {note}")
+    _say(console, f"World {report['world']} ({report['data']}), seed {report['seed']}.")
+    _say(console, report["verdict"])
+
+
+def _signed_percent(frac: float | None) -> str:
+    return "-" if frac is None else f"{100.0 * frac:+.2f} %"

@@ -49,7 +49,6 @@ def test_every_command_has_help_with_the_global_options(athena: Athena, command:
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["ablate"], "ablate"),
         (["train", "stage2"], "train stage2"),
     ],
 )

@@ -73,6 +73,15 @@ def test_the_report_compares_with_climatology_on_the_same_questions(tmp_path: An
     assert rows["climatology"]["difference"] is None
 
 
+def test_a_source_that_never_spoke_has_no_figures(tmp_path: Any) -> None:
+    first = record("t0", FIRST_SEAL, [], sure=None)
+    second = record("t1", first["forecasts"]["seal"], [answer("t0", 4)], sure=None)
+    (tmp_path / "steps.jsonl").write_bytes(b"\n".join(map(orjson.dumps, (first, second))) + b"\n")
+    news = {row["source"]: row for row in forecast_report(tmp_path)["rows"]}["news"]
+    assert (news["n"], news["log_score"], news["interval"]) == (0, None, None)
+    assert news["reliability"] == []
+
+
 def test_a_changed_forecast_breaks_the_chain() -> None:
     changed = [line.replace(b"0.6]", b"0.7]") if b'"t1"' in line[:20] else line for line in lines()]
     ledger = read_ledger(changed)
