@@ -458,7 +458,7 @@ def data_check(ctx: click.Context, common: Common, /, file: Path) -> None:
     from trading.datasets import check_data
     from trading.report.terminal import render_data_check
 
-    report = check_data(file, config=config.data)
+    report = check_data(file, config=config.data, data_dir=config.data_dir)
     show(common, report.to_dict(), render_data_check)
     ctx.exit(0 if report.ok else DataError.exit_code)
 
@@ -675,16 +675,25 @@ def train_group() -> None:
     multiple=True,
     type=FILE,
     metavar="FILE",
-    help="Texts (time, symbol, text) or prices; repeatable. [default: the shipped sample]",
+    help="Texts (time, symbol, text) or prices; one or more. [default: the shipped sample]",
 )
+@click.argument("more_data", nargs=-1, type=FILE, metavar="[FILE]...")
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many updates.")
 @click.option("--resume", metavar="RUN", help="Go on with a run from its last complete checkpoint.")
 @click.pass_obj
 def train_stage1(
-    common: Common, /, data: tuple[Path, ...], steps: int | None, resume: str | None
+    common: Common,
+    /,
+    data: tuple[Path, ...],
+    more_data: tuple[Path, ...],
+    steps: int | None,
+    resume: str | None,
 ) -> None:
     """Fine-tune the language model on market text and on market states with their answers."""
     config = common.config()
+    if more_data and not data:
+        raise click.UsageError(f"unexpected argument '{more_data[0]}': files come after --data.")
+    data += more_data
     if resume is not None and (data or steps is not None):
         raise click.UsageError("--resume goes on with the run's own data and steps; give it alone.")
     from training.stage1_finetune.finetune import stage1_finetune
@@ -764,7 +773,7 @@ def train_stage2(  # noqa: PLR0917
     "--checkpoint",
     "checkpoints",
     multiple=True,
-    type=FILE,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="A policy's folder; repeatable, one per training seed. [default: the shipped one]",
 )

@@ -44,7 +44,14 @@ from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
 from trading.history import History
 from trading.panel import CLOSE, MARK, NEVER, Panel, as_traded_at
-from trading.paper import saved_book, stopping_on_signals, trade_rows
+from trading.paper import (
+    finish_first,
+    give_up,
+    handling_signals,
+    saved_book,
+    stopping_on_signals,
+    trade_rows,
+)
 from trading.portfolio import BookState
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
@@ -432,6 +439,7 @@ def outcome_of(
     )
 
 
+@handling_signals(give_up, [signal.SIGTERM])
 def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
     """A backtest, its run folder written. Ctrl-C and SIGTERM leave it complete for the steps taken.
 
@@ -460,7 +468,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             task = asyncio.current_task()
             assert task is not None
             try:
-                with stopping_on_signals(task.cancel, [signal.SIGTERM]):
+                with stopping_on_signals(task.cancel):
                     async with deciders.remembering(account, folder.path, options.environment):
                         await replay(account, span, progress, folder.steps.flush)
             except asyncio.CancelledError:
@@ -493,7 +501,24 @@ def _finish(
     began: float,
     interrupted: bool,
 ) -> None:
-    """Write everything that follows from the steps taken."""
+    """Write everything that follows from the steps taken; SIGINT and SIGTERM wait for it."""
+    with handling_signals(finish_first):
+        _write_all(
+            folder, account, config,
+            mode=mode, deciders=deciders, began=began, interrupted=interrupted,
+        )  # fmt: skip
+
+
+def _write_all(
+    folder: RunFolder,
+    account: Account,
+    config: AthenaConfig,
+    *,
+    mode: str,
+    deciders: Deciders,
+    began: float,
+    interrupted: bool,
+) -> None:
     panel, curve = account.tape.panel, account.curve
     span = Span(curve.first_row, curve.first_row + account.step - 1)
     benchmark = run_sync(run_benchmark(panel, config.trading, span))
@@ -809,6 +834,7 @@ def open_feed(config: AthenaConfig, options: RunOptions) -> tuple[MarketDataFeed
     ), False
 
 
+@handling_signals(give_up, [signal.SIGTERM])
 def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | None = None) -> Run:
     """Trade a feed without money until it ends, `--steps` are done, or SIGINT or SIGTERM come.
 
@@ -856,16 +882,17 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
 
         run_sync(go())
         risk_state = None if deciders.risk is None else deciders.risk.state_dict()
-        folder.write_json("book.json", saved_book(account, risk_state))
-        _finish(
-            folder,
-            account,
-            config,
-            mode="paper-trade",
-            deciders=deciders,
-            began=began,
-            interrupted=False,
-        )
+        with handling_signals(finish_first):
+            folder.write_json("book.json", saved_book(account, risk_state))
+            _finish(
+                folder,
+                account,
+                config,
+                mode="paper-trade",
+                deciders=deciders,
+                began=began,
+                interrupted=False,
+            )
     return Run(folder.path)
 
 

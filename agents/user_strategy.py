@@ -42,6 +42,8 @@ _LIBRARIES = (
     *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
     "<frozen ",
 )
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Where libraries lie, also those of another environment that this one sees."""
 _PAST_THE_END = re.compile(r"index (-?\d+) is out of bounds for axis (\d) with size (\d+)")
 _MOST = 1e6
 """A weight beyond this is a slip, not a wish."""
@@ -109,22 +111,25 @@ def check_strategy(strategy: object) -> Strategy:
     decide = getattr(strategy, "decide", None)
     if not callable(decide):
         raise StrategyError(
-            f"{name} has no method `decide(self, history, state)`.",
+            f"{_class_place(strategy)}{name} has no method `decide(self, history, state)`.",
             "It returns target weights by symbol; docs/strategies.md has three examples.",
         )
     if inspect.iscoroutinefunction(decide):
-        raise StrategyError(f"{name}.decide is async.", "Write it as a plain method.")
+        raise StrategyError(
+            f"{_definition(decide)}: {name}.decide is async.", "Write it as a plain method."
+        )
     try:
         inspect.signature(decide).bind(None, None)
     except TypeError as error:
         raise StrategyError(
-            f"{name}.decide does not take (history, state): {error}.",
-            f"It stands in {_definition(decide)}.",
+            f"{_definition(decide)}: {name}.decide does not take (history, state): {error}.",
+            "Write it as `def decide(self, history, state)`.",
         ) from None
     warmup = getattr(strategy, "warmup", 0)
     if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
         raise StrategyError(
-            f"{name}.warmup is {warmup!r}.", "Give the number of bars it wants, 0 or more."
+            f"{_class_place(strategy)}{name}.warmup is {_short(repr(warmup))}.",
+            "Give the number of bars it wants, 0 or more.",
         )
     return strategy  # type: ignore[return-value]
 
@@ -166,13 +171,23 @@ def _definition(function: Any) -> str:
     return f"{code.co_filename}, line {code.co_firstlineno}" if code else "compiled code"
 
 
+def _class_place(strategy: object) -> str:
+    """`file, line N: ` of the strategy's class, or nothing where it has no source (a notebook may not)."""
+    kind = type(strategy)
+    try:
+        return f"{inspect.getsourcefile(kind)}, line {inspect.getsourcelines(kind)[1]}: "
+    except (OSError, TypeError):
+        return ""
+
+
 def _place(error: BaseException) -> str:
     """`file, line N` of the user's own innermost line in a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         frame
         for frame in frames
-        if not frame.filename.startswith(_OURS) and not frame.filename.startswith(_LIBRARIES)
+        if not frame.filename.startswith((*_OURS, *_LIBRARIES))
+        and _PACKAGES.isdisjoint(Path(frame.filename).parts)
     ]
     if not own:
         return "unknown line"

@@ -24,13 +24,14 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from core.config import AthenaConfig, MemoryConfig
 from core.errors import ModelError
 from core.protocols import Embedder
 from memory.agemem import AgeMem
 from memory.embedders import HashedNgramEmbedder
 from memory.operations import Add
 from memory.retrieval import RankingSettings
-from models.embedder import MiniLmEmbedder
+from models.embedder import configured_embedder
 
 NOISE = re.compile(r"https?:\S+|\$[A-Za-z.]+|@\w+|\bRT\b|[^\w\s.,'%-]")
 LEGAL = re.compile(
@@ -40,6 +41,18 @@ LEGAL = re.compile(
 
 def cleaned(text: str) -> str:
     return " ".join(NOISE.sub(" ", text).split())
+
+
+def all_embedders() -> dict[str, Embedder | None]:
+    """Each that is installed; None stands for words alone (BM25)."""
+    found: dict[str, Embedder | None] = {"bm25": None, "hashed": HashedNgramEmbedder()}
+    for name in ("olmoe", "minilm"):
+        try:
+            config = AthenaConfig(memory=MemoryConfig(embedder=name))
+            found[name] = configured_embedder(config)
+        except ModelError as error:
+            sys.stdout.write(f"{error}\n")
+    return found
 
 
 async def memory_of(
@@ -105,13 +118,8 @@ def main() -> None:
     companies = pd.read_csv(options.symbols_file)
     counts = posts["symbol"].value_counts()
     companies = companies[companies["symbol"].map(counts).fillna(0) >= 10]
-    embedders: dict[str, Embedder | None] = {"bm25": None, "hashed": HashedNgramEmbedder()}
-    try:
-        embedders["minilm"] = MiniLmEmbedder()
-    except ModelError as error:
-        sys.stdout.write(f"{error}\n")
     sys.stdout.write(f"{len(posts)} posts, {options.queries} halves, {len(companies)} companies\n")
-    for name, embedder in embedders.items():
+    for name, embedder in all_embedders().items():
         asyncio.run(measure(embedder, name, posts, companies, options.queries))
 
 

@@ -1,16 +1,22 @@
 """Two questions to `athena train stage1`, answered on data that no training saw (docs/log-stage1.md).
 
-    python3 benchmarks/stage1_experiments.py planted [--shuffled]     a phrase that precedes five better days
-    python3 benchmarks/stage1_experiments.py stocknet --folder DIR    StockNet's posts and prices
+    python3 benchmarks/stage1_experiments.py planted [--effect D] [--shuffled answers|phrase]
+        a phrase that precedes five better days, among simulated prices
+    python3 benchmarks/stage1_experiments.py stocknet --folder DIR
+        StockNet's posts and prices
 
-StockNet (Xu and Cohen, ACL 2018) is no part of Athena: DIR holds `prices.parquet` and `tweets.parquet`.
+Each trains and evaluates in one call; the result is JSON on stdout. StockNet (Xu and Cohen, ACL 2018) is no
+part of Athena: DIR holds `prices.parquet` and `tweets.parquet`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +28,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.config import AthenaConfig
-from models.forecaster import OLMoEForecaster
+from core.types import MarketState
+from models.forecaster import LogisticRegression, OLMoEForecaster, climatology
 from models.olmoe import OLMoEModel
 from models.scores import brier_scores, log_scores, mean_interval
 from models.state import HORIZON_BARS
@@ -31,7 +38,7 @@ from training.data.corpus import clean_corpus, deduplicate
 from training.data.importers import read_texts
 from training.data.samples import NewsBook, Sample, build_samples, cut
 from training.data.split import Series, symbol_series
-from training.nano.evaluate import baseline_chances, cases
+from training.nano.evaluate import Cases, baseline_chances, cases
 from training.nano.simulate import simulate
 from training.stage1_finetune.finetune import stage1_finetune
 from training.stage1_finetune.trainer import OrderedRows, collate, token_losses
@@ -42,13 +49,25 @@ FILLER = (
     *("prices", "in", "several", "regions", "without", "news", "on", "orders", "from", "clients"),
     *("abroad", "who", "asked", "about", "paper", "steel", "water", "glass", "bread"),
 )
-EFFECT = 1.0
+EFFECT = 0.4
 """Drift of the five days after the phrase, in deviations of five days' returns."""
 TEXT_EVERY_BARS = 5
+STOCKNET_TRAIN_END = datetime(2015, 6, 30, 23, 59, 59, tzinfo=UTC)
+STOCKNET_STARTS = (datetime(2015, 9, 1, tzinfo=UTC), datetime(2015, 10, 1, tzinfo=UTC))
+"""The test part with September 2015, and without it."""
+RIDGES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+REGRESSION_WORDS = 200
+"""Words of posts that the regression with posts reads beside the numbers."""
 
 
-def planted_world(folder: Path, *, paths: int, bars: int, seed: int, shuffled: bool) -> list[Path]:
-    """Simulated prices and one text a week and symbol, half of them with the phrase."""
+def planted_world(
+    folder: Path, *, paths: int, bars: int, seed: int, effect: float, shuffled: bool
+) -> list[Path]:
+    """Simulated prices and one text a week and symbol, half of them with the phrase.
+
+    Returns after a bar that is told of drift by `effect` deviations of five days' returns; `shuffled` tells
+    of other bars than those.
+    """
     rng = np.random.default_rng([seed, 17])
     worlds = simulate(paths, bars, seed=seed)
     days = pd.bdate_range("2010-01-04", periods=bars)
@@ -62,7 +81,7 @@ def planted_world(folder: Path, *, paths: int, bars: int, seed: int, shuffled: b
         for bar in range(0, bars - HORIZON_BARS, TEXT_EVERY_BARS):
             if chosen[bar]:
                 returns[bar + 1 : bar + 1 + HORIZON_BARS] += (
-                    EFFECT * deviation / np.sqrt(HORIZON_BARS)
+                    effect * deviation / np.sqrt(HORIZON_BARS)
                 )
             words = " ".join(rng.choice(FILLER, 8))
             text = (
@@ -106,24 +125,75 @@ def figures(chances: dict[str, Any], answers: Any, dates: Any) -> dict[str, Any]
     return found
 
 
-def planted(out: Path, config: AthenaConfig, shuffled: bool) -> dict[str, Any]:
-    files = planted_world(out / "train", paths=60, bars=500, seed=771_001, shuffled=shuffled)
-    result = stage1_finetune(config, data=files)
-    fresh = planted_world(out / "test", paths=15, bars=400, seed=771_902, shuffled=False)
-    samples = [each for each in samples_of(fresh)[0] if each.state.news]
-    answers = np.array([each.answer for each in samples])
-    dates = np.array([each.state.as_of.date() for each in samples], "datetime64[D]")
-    trained, _ = samples_of(files)
-    counts = np.bincount([each.answer for each in trained], minlength=5) + 1.0
-    chances = {"climatology": np.tile(counts / counts.sum(), (len(answers), 1))}
+def planted(out: Path, config: AthenaConfig, *, effect: float, shuffled: str) -> dict[str, Any]:
+    told_wrong = shuffled == "phrase"
+    files = planted_world(
+        out / "train", paths=60, bars=500, seed=771_001, effect=effect, shuffled=told_wrong
+    )
+    result = stage1_finetune(config, data=files, advance=tell)
+    fresh = planted_world(
+        out / "test", paths=15, bars=400, seed=771_902, effect=effect, shuffled=False
+    )
+    known, tested = (
+        told(cases(series), found) for found, series in map(samples_of, (files, fresh))
+    )
+    tested = chosen(tested, np.array([bool(state.news) for state in tested.states]))
+    chances = {"climatology": np.tile(climatology(known.answers), (len(tested.answers), 1))}
+    for name, (past, present) in {
+        "logistic_regression": (known, tested),
+        "logistic_regression_with_texts": with_words(known, tested),
+    }.items():
+        fitted = LogisticRegression.fit(past.numbers, past.answers, best_ridge(past))
+        chances[name] = fitted.chances(present.numbers)
     model = OLMoEModel(config.olmoe).load()
-    states = [each.state for each in samples]
-    chances["before"] = OLMoEForecaster(model).forecast(states)
+    chances["before"] = OLMoEForecaster(model).forecast(tested.states)
     model.load_lora(result.checkpoint)
-    chances["after"] = OLMoEForecaster(model, follow_training=True).forecast(states)
-    without = [replace(state, news=()) for state in states]
-    chances["after_without_texts"] = OLMoEForecaster(model, follow_training=True).forecast(without)
-    return {"run": result.to_dict(), "test": figures(chances, answers, dates)}
+    forecaster = OLMoEForecaster(model, follow_training=True)
+    chances["after"] = forecaster.forecast(tested.states)
+    chances["after_without_texts"] = forecaster.forecast(
+        [replace(state, news=()) for state in tested.states]
+    )
+    return {
+        "effect": effect, "shuffled": shuffled, "run": result.to_dict(),
+        "test": figures(chances, tested.answers, tested.dates),
+        "of_the_texts": {
+            "model": gain(chances, "after", "after_without_texts", tested),
+            "logistic_regression": gain(
+                chances, "logistic_regression_with_texts", "logistic_regression", tested
+            ),
+        },
+    }  # fmt: skip
+
+
+def gain(chances: dict[str, Any], name: str, other: str, tested: Cases) -> dict[str, Any]:
+    """By how much the log score of one is above that of another."""
+    gap = log_scores(chances[name], tested.answers) - log_scores(chances[other], tested.answers)
+    return {"log_score": float(gap.mean()), "interval": mean_interval(gap, tested.dates)}
+
+
+def told(found: Cases, samples: Sequence[Sample]) -> Cases:
+    """The same cases, their states with the texts of the samples of the same symbol and time."""
+    by_key = {(each.state.symbol, each.state.as_of): each.state for each in samples}
+    states = tuple(by_key.get((each.symbol, each.as_of), each) for each in found.states)
+    return replace(found, states=states)
+
+
+def chosen(found: Cases, use: Any) -> Cases:
+    """The cases where `use` [S] holds."""
+    return Cases(
+        tuple(state for state, used in zip(found.states, use, strict=True) if used),
+        found.numbers[use], found.ewma_ratio[use], found.answers[use], found.dates[use],
+    )  # fmt: skip
+
+
+def with_words(known: Cases, tested: Cases) -> tuple[Cases, Cases]:
+    """Both with the commonest words of the known texts beside their numbers, for the regression."""
+    words = common_words(known.states)
+    first, second = (
+        replace(each, numbers=np.hstack([each.numbers, word_table(each.states, words)]))
+        for each in (known, tested)
+    )
+    return first, second
 
 
 def stocknet(out: Path, config: AthenaConfig, folder: Path) -> dict[str, Any]:
@@ -143,47 +213,108 @@ def stocknet(out: Path, config: AthenaConfig, folder: Path) -> dict[str, Any]:
         bars.to_parquet(place / "prices.parquet", index=False)
         posts.to_parquet(place / "tweets.parquet", index=False)
     files = [train / "tweets.parquet", train / "prices.parquet"]
-    result = stage1_finetune(config, data=files)
-    first = datetime(2015, 9, 1, tzinfo=UTC)
+    result = stage1_finetune(config, data=files, advance=tell)
+    first = STOCKNET_STARTS[0]
     last_text = tweets["created_at"].max().to_pydatetime()
     found, series = samples_of([test / "tweets.parquet", test / "prices.parquet"], first)
-    posted = {
-        (each.state.symbol, each.bar): each.state for each in found if each.state.as_of <= last_text
-    }
-    _, known_series = samples_of(files)
-    known = cases(
-        [cut(each, None, datetime(2015, 6, 30, tzinfo=UTC), HORIZON_BARS) for each in known_series]
+    known_samples, known_series = samples_of(files)
+    known = told(
+        cases([cut(each, None, STOCKNET_TRAIN_END, HORIZON_BARS) for each in known_series]),
+        known_samples,
     )
-    ends = last_text + timedelta(days=1)
-    tested_series = [cut(each, None, ends + timedelta(days=10), HORIZON_BARS) for each in series]
-    tested = cases(tested_series)
+    ends = last_text + timedelta(days=11)
+    tested = told(
+        cases([cut(each, None, ends, HORIZON_BARS) for each in series]),
+        [each for each in found if each.state.as_of <= last_text],
+    )
     chances = baseline_chances(known, tested)
-    by_key = {(state.symbol, state.as_of): state for state in posted.values()}
-    states = [by_key.get((state.symbol, state.as_of), state) for state in tested.states]
+    past, present = with_words(known, tested)
+    ridge = best_ridge(past)
+    # The test part is shorter than a year: walking forward, this is fitted once too.
+    fitted = LogisticRegression.fit(past.numbers, past.answers, ridge)
+    chances["logistic_regression_with_posts"] = fitted.chances(present.numbers)
     model = OLMoEModel(config.olmoe).load()
-    chances["before"] = OLMoEForecaster(model).forecast(states)
-    texts = deduplicate(clean_corpus(read_texts(test / "tweets.parquet").documents)).documents
-    texts = tuple(each for each in texts if each.time >= first)
+    chances["before"] = OLMoEForecaster(model).forecast(tested.states)
+    # A post that nearly repeats an earlier one, of training too, is no test.
+    every = [
+        each for name in (train, test) for each in read_texts(name / "tweets.parquet").documents
+    ]
+    texts = [
+        each
+        for each in deduplicate(clean_corpus(every)).documents
+        if each.time >= first and each.symbol in held
+    ]
     before = post_losses(model, [each.text for each in texts])
     model.load_lora(result.checkpoint)
-    chances["after"] = OLMoEForecaster(model, follow_training=True).forecast(states)
+    chances["after"] = OLMoEForecaster(model, follow_training=True).forecast(tested.states)
     after = post_losses(model, [each.text for each in texts])
     dates = np.array([each.time.date() for each in texts], "datetime64[D]")
-    tokens = before[1]
-    change = (after[0] - before[0]) * len(tokens) / tokens.sum()
     plot(out / "reliability.png", chances["after"], tested.answers)
+    parts = {}
+    for start in STOCKNET_STARTS:
+        day = np.datetime64(start.date())
+        asked, read = tested.dates >= day, dates >= day
+        parts[str(day)] = {
+            "posts": post_figures(before[0][read], after[0][read], before[1][read], dates[read]),
+            "states_with_posts": int(
+                sum(
+                    bool(state.news) for state, use in zip(tested.states, asked, strict=True) if use
+                )
+            ),
+            "forecast": figures(
+                {name: each[asked] for name, each in chances.items()},
+                tested.answers[asked],
+                tested.dates[asked],
+            ),
+        }
+    return {"run": result.to_dict(), "ridge_with_posts": ridge, "test_from": parts}
+
+
+def post_figures(before: Any, after: Any, tokens: Any, dates: Any) -> dict[str, Any]:
+    """Perplexity of posts from their losses before and after, [P]; the interval is of the mean difference a
+    token over dates."""
+    change = (after - before) * len(tokens) / tokens.sum()
     return {
-        "run": result.to_dict(),
-        "posts": {
-            "n": len(texts), "tokens": int(tokens.sum()),
-            "perplexity_before": float(np.exp(before[0].sum() / tokens.sum())),
-            "perplexity_after": float(np.exp(after[0].sum() / tokens.sum())),
-            "token_loss_difference": float(change.mean()),
-            "interval": mean_interval(change, dates),
-        },
-        "with_posts": sum(bool(state.news) for state in states),
-        "test": figures(chances, tested.answers, tested.dates),
+        "n": len(tokens), "tokens": int(tokens.sum()),
+        "perplexity_before": float(np.exp(before.sum() / tokens.sum())),
+        "perplexity_after": float(np.exp(after.sum() / tokens.sum())),
+        "token_loss_difference": float(change.mean()),
+        "interval": mean_interval(change, dates),
     }  # fmt: skip
+
+
+def best_ridge(known: Cases) -> float:
+    """The ridge that forecasts the last sixth of the known dates best from those before."""
+    days = np.unique(known.dates)
+    edge = days[len(days) * 5 // 6]
+    early, late = known.dates < edge - np.timedelta64(10, "D"), known.dates >= edge
+
+    def score(ridge: float) -> float:
+        fitted = LogisticRegression.fit(known.numbers[early], known.answers[early], ridge)
+        given = fitted.chances(known.numbers[late])
+        return float(log_scores(given, known.answers[late]).mean())
+
+    return max(RIDGES, key=score)
+
+
+def common_words(states: Sequence[MarketState]) -> list[str]:
+    """The words that stand in most states' posts, in alphabetical order."""
+    counts = Counter(word for state in states for word in words_of(state))
+    return sorted(sorted(counts, key=lambda word: (-counts[word], word))[:REGRESSION_WORDS])
+
+
+def word_table(states: Sequence[MarketState], words: Sequence[str]) -> Any:
+    """Which of the words stand in each state's posts, and whether it has any: [S, W + 1]."""
+    place = {word: at for at, word in enumerate(words)}
+    table = np.zeros((len(states), len(words) + 1))
+    for row, state in enumerate(states):
+        table[row, -1] = bool(state.news)
+        table[row, [place[word] for word in words_of(state) if word in place]] = 1.0
+    return table
+
+
+def words_of(state: MarketState) -> set[str]:
+    return set(re.findall(r"[a-z]{2,}", " ".join(line.text for line in state.news).casefold()))
 
 
 def post_losses(model: OLMoEModel, texts: list[str]) -> tuple[Any, Any]:
@@ -227,10 +358,16 @@ def plot(path: Path, chances: Any, answers: Any) -> None:
     figure.savefig(path, dpi=110)
 
 
+def tell(done: int, whole: int | None, note: str) -> None:
+    """Progress, on stderr."""
+    sys.stderr.write(f"step {done} of {whole}: {note}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=["planted", "stocknet"])
-    parser.add_argument("--shuffled", action="store_true")
+    parser.add_argument("--shuffled", choices=["no", "answers", "phrase"], default="no")
+    parser.add_argument("--effect", type=float, default=EFFECT)
     parser.add_argument("--folder", type=Path, default=Path("../shared/data/stocknet"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", type=Path)
@@ -238,9 +375,14 @@ def main() -> None:
     options = parser.parse_args()
     stage1: dict[str, Any] = {"steps": options.steps, "eval_steps": 80, "batch_rows": 16}
     if options.name == "planted":
+        stage1["shuffled_answers"] = options.shuffled == "answers"
         stage1 |= {"language_frac": 0.0, "context_tokens": 256, "learning_rate": 3e-3}
     else:
-        stage1 |= {"train_end": "2015-06-30", "language_frac": 0.25, "context_tokens": 256}
+        stage1 |= {
+            "train_end": f"{STOCKNET_TRAIN_END:%Y-%m-%d}",
+            "language_frac": 0.25,
+            "context_tokens": 256,
+        }
     config = AthenaConfig._from_dict(
         {
             "checkpoint_dir": str(options.out / "checkpoints"),
@@ -249,7 +391,7 @@ def main() -> None:
         }
     )
     if options.name == "planted":
-        found = planted(options.out, config, options.shuffled)
+        found = planted(options.out, config, effect=options.effect, shuffled=options.shuffled)
     else:
         found = stocknet(options.out, config, options.folder)
     sys.stdout.write(json.dumps(found, indent=1, default=float) + "\n")

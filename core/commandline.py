@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import logging
 import os
 import sys
@@ -148,6 +149,12 @@ class _GlobalOptions:
             ),
         ]
 
+    def help_in_json(self, option: click.Option | None) -> click.Option | None:
+        """The help option, which with `--json` prints an object too."""
+        if option is not None:
+            option.callback = _help
+        return option
+
     def refuse_extra(self, ctx: click.Context) -> None:
         if ctx.args and not ctx.resilient_parsing:
             mode = common_of(ctx).mode
@@ -175,6 +182,15 @@ def _merge(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         common.log_file = value
 
 
+def _help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        if common_of(ctx).json:
+            emit_json({"help": ctx.get_help()})
+        else:
+            click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 class AthenaCommand(_GlobalOptions, click.Command):
     """A command with the global options."""
 
@@ -182,6 +198,9 @@ class AthenaCommand(_GlobalOptions, click.Command):
         super().__init__(*args, **kwargs)
         self.allow_extra_args = True
         self.add_global_options()
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return self.help_in_json(super().get_help_option(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -198,6 +217,9 @@ class AthenaGroup(_GlobalOptions, click.Group):
         super().__init__(*args, **kwargs)
         self.not_built = tuple(not_built)
         self.add_global_options()
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return self.help_in_json(super().get_help_option(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -275,7 +297,10 @@ class RootGroup(AthenaGroup):
         _never_fail_on_characters()
         try:
             self._main_shell_completion(extra, "athena", complete_var)
-            with self.make_context("athena", words, obj=common, **extra) as ctx:
+            with (
+                _stdout_for_json_alone(common.json),
+                self.make_context("athena", words, obj=common, **extra) as ctx,
+            ):
                 self.invoke(ctx)
             sys.stdout.flush()
             code = 0
@@ -424,13 +449,47 @@ def _never_fail_on_characters() -> None:
 # --- output
 
 
+class _Aside(io.TextIOBase):
+    """In the place of standard output with `--json`: what is printed by anybody else (a user's strategy, a
+    library) goes to stderr; `answer` is where the one object belongs."""
+
+    def __init__(self, answer: IO[str]) -> None:
+        self.answer = answer
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+@contextmanager
+def _stdout_for_json_alone(as_json: bool) -> Iterator[None]:
+    if not as_json:
+        yield
+        return
+    answer = sys.stdout
+    sys.stdout = _Aside(answer)
+    try:
+        yield
+    finally:
+        sys.stdout = answer
+
+
 def emit_json(value: Any) -> None:
     """The one JSON object of a call with `--json`; NaN becomes null."""
     from core.jsontext import json_bytes
 
     text = json_bytes(value)
+    out = sys.stdout
     try:
-        click.echo(text)
+        click.echo(text, file=out.answer if isinstance(out, _Aside) else out)
     except BrokenPipeError:
         raise
     except OSError as error:

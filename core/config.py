@@ -297,6 +297,17 @@ class MemoryConfig(Section):
     entry_cap: Annotated[int, Field(ge=1)] | None = None
     embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"
 
+    @field_validator("neo4j_uri")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        """Raised past pydantic, so that the message does not repeat the password."""
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                "memory.neo4j_uri holds a user's name or password, which never stand in a setting.",
+                "Give the address alone, bolt://host:7687, and set NEO4J_USERNAME and NEO4J_PASSWORD.",
+            )
+        return value
+
 
 class CommunicationConfig(Section):
     """Whether agents talk in a run of the full agents; in silence, no forecast reaches the strategy."""
@@ -327,7 +338,8 @@ class Stage1Config(Section):
     `batch_rows` are rows per process and pass, `accumulation_steps` passes per update. `context_tokens`
     null is the model's own. `language_frac` is the share of rows that are text; `answer_weight` what a
     token of an answer weighs beside one of text. `train_end` null leaves `validation_frac` of the texts.
-    `sharded` divides the base's weights among the processes of torchrun (FSDP2).
+    `sharded` divides the base's weights among the processes of torchrun (FSDP2). `shuffled_answers` is a
+    control: answers are dealt out anew among the states, so that a relation found afterwards is none.
     Every `eval_steps` updates the validation is read and a checkpoint written; `patience` evaluations
     without a better one end the training.
     """
@@ -351,6 +363,7 @@ class Stage1Config(Section):
     patience: Annotated[int, Field(ge=1, le=10_000)] = 4
     gradient_checkpointing: bool = False
     sharded: bool = False
+    shuffled_answers: bool = False
     threads: Annotated[int, Field(ge=1, le=1_024)] = 1
 
 

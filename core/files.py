@@ -13,20 +13,23 @@ from pathlib import Path
 
 from core.errors import StorageError
 
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""A disk that takes no more, or fails: no mistake of the user's."""
+_PLACES = "(--runs-dir; data_dir and checkpoint_dir are settings)"
 _CURES = {
-    errno.ENOSPC: "Free some space on that disk, or choose another with --runs-dir.",
-    errno.EDQUOT: "Free some of your quota, or choose another disk with --runs-dir.",
-    errno.EFBIG: "Raise the limit on file size (ulimit -f), or choose another disk with --runs-dir.",
-    errno.EIO: "The disk reports a fault: choose another with --runs-dir.",
-    errno.EROFS: "That file system is read-only: choose another place with --runs-dir.",
-    errno.EACCES: "Check the permissions, or choose another place with --runs-dir.",
+    errno.ENOSPC: f"Free some space on that disk, or choose another {_PLACES}.",
+    errno.EDQUOT: f"Free some of your quota, or choose another disk {_PLACES}.",
+    errno.EFBIG: f"Raise the limit on file size (ulimit -f), or choose another disk {_PLACES}.",
+    errno.EIO: f"The disk reports a fault: choose another {_PLACES}.",
+    errno.EROFS: f"That file system is read-only: choose another place {_PLACES}.",
+    errno.EACCES: f"Check the permissions, or choose another place {_PLACES}.",
 }
 
 
 def storage_error(error: OSError, path: Path, saved: str = "") -> StorageError:
     """The error for a write that failed; `saved` says what is safe on disk."""
     reason = error.strerror or str(error)
-    cure = _CURES.get(error.errno or 0, "Check the disk, or choose another with --runs-dir.")
+    cure = _CURES.get(error.errno or 0, f"Check the disk, or choose another {_PLACES}.")
     message = f"writing {path} failed: {reason}."
     return StorageError(f"{message} {saved}".strip(), cure)
 

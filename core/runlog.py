@@ -7,7 +7,6 @@ A backtest's records are not forced to the disk one by one: after a power cut th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any, Final, Literal, Self
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash
 from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
-from core.files import replacing, storage_error, write_atomic
+from core.files import FULL_DISK, replacing, storage_error, write_atomic
 from core.jsontext import json_bytes
 from core.protocols import Clock
 from core.version import VERSION
@@ -43,7 +42,6 @@ EQUITY_PARQUET = "equity.parquet"
 EQUITY_PICTURE = "equity.png"
 REPORT = "report.html"
 
-_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _BUFFER_BYTES = 1 << 20
 _LIBRARIES = (
     "numpy",
@@ -372,7 +370,7 @@ def _make_unique(runs_dir: Path, name: str) -> Path:
                 continue
             return path
     except OSError as error:
-        if error.errno in _FULL_DISK:
+        if error.errno in FULL_DISK:
             raise storage_error(error, runs_dir / name) from error
         raise RunFolderError(
             f"the run folder {runs_dir / name} cannot be made: {error.strerror or error}.",

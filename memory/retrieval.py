@@ -206,7 +206,7 @@ def _product(matrix: Float32Array, queries: Float32Array) -> Float32Array:
 
 def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> FloatArray:
     """Inner products in float64, each row summed by itself: independent of what else is in the matrix."""
-    products: FloatArray = matrix[rows].astype(np.float64) * vector.astype(np.float64)
+    products: FloatArray = np.multiply(matrix[rows], vector, dtype=np.float64)
     summed: FloatArray = products.sum(axis=1)
     return summed
 
@@ -353,7 +353,13 @@ def _fuse(
     vector = {row: place for place, row in enumerate(near, 1)}
     text = {row: place for place, row in enumerate(worded, 1)}
     graph = {row: place for place, row in enumerate(linked, 1)}
-    weighted = [(-score * _weight(corpus, row, settings), row) for row, score in scores.items()]
+    rows = list(scores)
+    shown: list[int] = corpus.visible_from[rows].tolist()
+    known: list[int] = corpus.outcome_known[rows].tolist()
+    weighted = [
+        (-scores[row] * _weight(corpus.as_of - since, outcome, settings), row)
+        for row, since, outcome in zip(rows, shown, known, strict=True)
+    ]
     weighted.sort()
     return [
         Ranked(row, -score, vector.get(row), text.get(row), graph.get(row))
@@ -361,13 +367,13 @@ def _fuse(
     ]
 
 
-def _weight(corpus: Corpus, row: int, settings: RankingSettings) -> float:
+def _weight(age_micros: int, outcome_known: int, settings: RankingSettings) -> float:
     weight = 1.0
     if settings.recency_half_life_days is not None:
-        age_days = (corpus.as_of - int(corpus.visible_from[row])) / DAY_MICROS
+        age_days = age_micros / DAY_MICROS
         decay = 0.5 ** (age_days / settings.recency_half_life_days)
         weight = settings.recency_floor_frac + (1.0 - settings.recency_floor_frac) * decay
-    if corpus.outcome_known[row]:
+    if outcome_known:
         weight *= 1.0 + settings.outcome_weight_frac
     return weight
 

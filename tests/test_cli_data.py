@@ -75,3 +75,48 @@ def test_checking_mock_says_that_there_is_nothing_to_check(athena: Athena) -> No
     assert done.returncode == 2
     assert "there is nothing to check" in done.stderr
     assert "--data mock" in done.stderr
+
+
+def test_a_folder_is_checked_to_the_end_and_each_fault_names_its_file(
+    athena: Athena, tmp_path: Path
+) -> None:
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    (folder / "a.csv").write_text(GOOD)
+    (folder / "b.csv").write_text(BAD.replace(",A,", ",B,"))
+    (folder / "c.csv").write_bytes(bytes(range(256)))
+    (folder / "d.csv").write_text("")
+    report = json.loads(athena("data", "check", "prices", "--json").stdout)
+    found = [(fault["file"], fault["kind"], fault["row"]) for fault in report["faults"]]
+    assert ("c.csv", "not_a_table", None) in found
+    assert ("d.csv", "empty", None) in found
+    assert {row for file, _, row in found if file == "b.csv"} == {3}
+    shown = athena("data", "check", "prices").stdout
+    assert "(c.csv): binary data" in shown
+    assert "(b.csv, row 3, B)" in shown
+    for words in (["backtest", "--data", "prices"], ["data", "import", "prices", "--name", "x"]):
+        done = athena(*words)
+        assert done.returncode == 2
+        assert f"{len(found)} faults" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_dataset_is_checked_by_its_name(athena: Athena, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(GOOD)
+    assert athena("data", "import", "a.csv", "--name", "mine").returncode == 0
+    report = json.loads(athena("data", "check", "mine", "--json").stdout)
+    assert report["ok"] is True
+    assert report["rows"] == 2
+
+
+def test_a_data_directory_that_cannot_be_written_is_the_users_mistake(
+    athena: Athena, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(GOOD)
+    done = athena("data", "import", "a.csv", "--set", "data_dir=a.csv", "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == "DataError"
+    assert "the data directory a.csv cannot be written" in error["message"]
+    assert "data_dir" in error["cure"]
+    assert (tmp_path / "a.csv").read_text() == GOOD

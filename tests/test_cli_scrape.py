@@ -38,6 +38,30 @@ def test_news_are_written_as_a_table(athena: Athena, tmp_path: Path) -> None:
         assert server.times("/ACME") == 1
 
 
+def test_what_is_scraped_does_not_depend_on_the_hash_seed(athena: Athena, tmp_path: Path) -> None:
+    entries = "".join(
+        f"<item><title>Acme {at % 7}</title><pubDate>Mon, 03 Jun 2024 09:{at:02}:00 GMT</pubDate></item>"
+        for at in range(30)
+    )
+    with serving() as server:
+        server.answers["/A"] = server.answers["/B"] = text(
+            f'<?xml version="1.0"?><rss version="2.0"><channel><title>W</title>{entries}</channel></rss>'
+        )
+        words = ["data", "scrape", "news", "A", "B", "--feed", server.url + "/{symbol}", "--json"]
+        found = [
+            json.loads(
+                athena(*words, "--out", f"{seed}.parquet", env={"PYTHONHASHSEED": seed}).stdout
+            )
+            for seed in ("0", "77")
+        ]
+    assert found[0]["items"] == 60
+    assert found[0]["sha256"] == found[1]["sha256"]
+    tables = [pq.read_table(tmp_path / f"{seed}.parquet") for seed in ("0", "77")]
+    assert tables[0].equals(tables[1])
+    assert str(tables[0].schema.field("time").type) == "timestamp[us, tz=UTC]"
+    assert set(tables[0].column_names) >= {"time", "symbol", "text", "source", "licence"}
+
+
 def test_a_source_that_fails_leaves_no_file(athena: Athena, tmp_path: Path) -> None:
     done = athena(
         "data",

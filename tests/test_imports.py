@@ -41,8 +41,15 @@ NOT_FOR_HELP = (
 )
 
 
-TORCH_MODULES = {"models.action_head", "training.stage1_finetune.trainer"}
-"""Modules that define torch classes: only functions import them."""
+TORCH_MODULES = {
+    "models.action_head",
+    "training.stage1_finetune.trainer",
+    "training.stage2_agemem.checkpoint",
+    "training.stage2_agemem.exploration",
+    "training.stage2_agemem.grpo",
+    "training.stage2_agemem.trainer",
+}
+"""Modules that define torch classes or compute with it all over: only functions import them."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:

@@ -7,8 +7,10 @@ the adjusted close beside, so that `load_panel` reads them like any file. Refuse
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +22,7 @@ import numpy as np
 
 from core.config import DataConfig
 from core.errors import DataError
-from core.files import replacing, storage_errors
+from core.files import FULL_DISK, replacing, storage_error
 from trading.calendar import DAY, Gap, missing_sessions, parse_interval
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, Source, check_source, read_source
@@ -150,12 +152,15 @@ def import_files(
     faults: list[Fault] = []
     for file in files:
         try:
-            tables += read_source(file).tables
+            read = read_source(file)
         except DataFaults as error:
             faults += error.faults
-    if faults:
+            continue
+        tables += read.tables
+        faults += read.faults
+    if not tables:
         raise DataFaults(faults)
-    source = Source(name, tuple(tables), "")
+    source = Source(name, tuple(tables), "", tuple(faults))
     config = config or DataConfig()
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
     return save_dataset(checked, data_dir, name, ", ".join(file.name for file in files))
@@ -182,11 +187,25 @@ def save_dataset(
     table = pa.Table.from_pandas(_long_frame(checked), preserve_index=False)
     about = {key: value for key, value in dataset.to_dict().items() if key not in ("name", "path")}
     table = table.replace_schema_metadata({ABOUT: json.dumps(about).encode()})
-    with storage_errors(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True)
+    make_writable(data_dir)
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
     return dataset
+
+
+def make_writable(data_dir: Path) -> None:
+    """Make the folder of datasets. Raises: DataError where it cannot be one, StorageError for the disk."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not os.access(data_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise storage_error(error, data_dir) from error
+        raise DataError(
+            f"the data directory {data_dir} cannot be written: {error.strerror or error}.",
+            "Choose another with --set data_dir=DIR.",
+        ) from error
 
 
 def _check_name(name: str) -> None:
@@ -275,6 +294,7 @@ def fetch(
     if start is not None and end is not None and start > end:
         raise DataError(f"--start {start} lies after --end {end}.", "Exchange them.")
     config = config or DataConfig()
+    make_writable(data_dir)
     fetched = fetch_bars(names, start=start, end=end, cache_dir=data_dir, **options)
     missing = tuple(symbol for symbol in names if symbol not in fetched)
     if not fetched:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +23,9 @@ from trading.market_data import MarketDataFeed
 from trading.run import Progress, log_delisted
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.0
+"""How long a step may take to its end once a signal has asked for a stop."""
 
 
 async def trade_rows(
@@ -94,23 +99,51 @@ def stopping_on_signals(
     stop: Callable[[], object],
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
 ) -> Iterator[None]:
-    """Within the block, these signals call `stop` instead of ending the process.
+    """Within the block, these signals call `stop` in the running loop instead of ending the process.
 
+    One that comes again at once is the same wish. One that comes after `PATIENCE_SECONDS` finds a step that
+    does not end (a user's strategy may hang) and raises KeyboardInterrupt there.
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
     loop = asyncio.get_running_loop()
-    caught: list[signal.Signals] = []
-    for number in numbers:
-        try:
-            loop.add_signal_handler(number, stop)
-        except (RuntimeError, ValueError, NotImplementedError):
-            break
-        caught.append(number)
+    told: list[float] = []
+
+    def hear(number: int, frame: object) -> None:
+        if told and time.monotonic() - told[0] > PATIENCE_SECONDS:
+            raise KeyboardInterrupt
+        told.append(time.monotonic())
+        loop.call_soon_threadsafe(stop)
+
+    with handling_signals(hear, numbers):
+        yield
+
+
+@contextmanager
+def handling_signals(
+    handler: Callable[[int, Any], object],
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[None]:
+    """Within the block, these signals go to `handler`; outside the main thread nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
+        for number, earlier in before.items():
+            # None is a handler that was not set from Python and cannot be set again.
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+def finish_first(number: int, frame: object) -> None:
+    """The handler while a run's folder is being written: the steps are done, and it takes a moment."""
+    log.warning("%s: writing the run folder first.", signal.Signals(number).name)
+
+
+def give_up(number: int, frame: object) -> None:
+    """The handler of SIGTERM before the first step and after the folder: as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def saved_book(account: Account, risk_state: dict[str, Any] | None) -> dict[str, Any]:

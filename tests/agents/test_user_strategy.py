@@ -158,15 +158,30 @@ def test_a_missing_required_param_is_told_before_the_class_is_made(tmp_path: Pat
             "class Mine:\n    def __init__(self):\n        self.x = 1 / 0\n",
             "line 3: `self.x = 1 / 0`: Mine(...) raised ZeroDivisionError: division by zero.",
         ),
-        ("class Mine:\n    pass\n", "Mine has no method `decide(self, history, state)`."),
-        ("class Mine:\n    async def decide(self, history, state): ...\n", "Mine.decide is async."),
+        (
+            "\nclass Mine:\n    pass\n",
+            "line 2: Mine has no method `decide(self, history, state)`.",
+        ),
+        (
+            "class Mine:\n    async def decide(self, history, state): ...\n",
+            "line 2: Mine.decide is async.",
+        ),
         (
             "class Mine:\n    def decide(self, history): ...\n",
-            "Mine.decide does not take (history, state): too many positional arguments.",
+            "line 2: Mine.decide does not take (history, state): too many positional arguments.",
         ),
-        ("class Mine:\n    warmup = -1\n    def decide(self, h, s): ...\n", "Mine.warmup is -1."),
-        ("class Mine:\n    warmup = 2.5\n    def decide(self, h, s): ...\n", "Mine.warmup is 2.5."),
-        ("class Mine:\n    warmup = True\n    def decide(self, h, s): ...\n", "warmup is True."),
+        (
+            "class Mine:\n    warmup = -1\n    def decide(self, h, s): ...\n",
+            "line 1: Mine.warmup is -1.",
+        ),
+        (
+            "class Mine:\n    warmup = 2.5\n    def decide(self, h, s): ...\n",
+            "line 1: Mine.warmup is 2.5.",
+        ),
+        (
+            "class Mine:\n    warmup = True\n    def decide(self, h, s): ...\n",
+            "line 1: Mine.warmup is True.",
+        ),
     ],
 )
 def test_a_fault_in_the_file_is_told_with_file_and_line(

@@ -66,6 +66,13 @@ def work(common: Common, number: int | None) -> None:
     )
 
 
+@toy.command()
+def chatter() -> None:
+    print("printed by a library")  # noqa: T201
+    emit_json({"answer": 42})
+    print("and once more", flush=True)  # noqa: T201
+
+
 @toy.group()
 def inner() -> None:
     """A group."""
@@ -163,7 +170,7 @@ def test_global_options_merge_from_both_sides_of_the_command() -> None:
     shown = run(
         "-v", "--set", "a=1", "-c", "x", "inner", "--set", "b=2", "deep", "-c", "y", "-v", "--json"
     )
-    common = shown.stdout
+    common = shown.stderr  # with --json, whatever is no answer
     assert "verbosity=2" in common
     assert "sets=['a=1', 'b=2']" in common
     assert "PosixPath('x'), PosixPath('y')" in common
@@ -208,6 +215,21 @@ def test_a_library_shows_warnings_only_however_much_is_asked_for() -> None:
     assert "detailed" in everything
     assert "chattered" not in everything
     assert "warned" in everything
+
+
+def test_with_json_whatever_anybody_prints_goes_to_stderr() -> None:
+    done = run("chatter", "--json")
+    assert json.loads(done.stdout) == {"answer": 42}
+    assert done.stderr == "printed by a library\nand once more\n"
+    assert run("chatter").stdout.startswith("printed by a library\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["work", "--help"], ["inner", "--help"]])
+def test_help_is_an_object_with_json(words: list[str]) -> None:
+    plain = run(*words).stdout
+    assert plain.startswith("Usage: ")
+    assert json.loads(run("--json", *words).stdout) == {"help": plain.rstrip("\n")}
+    assert json.loads(run(*words, "--json").stdout) == {"help": plain.rstrip("\n")}
 
 
 def test_no_progress_bar_without_a_terminal() -> None:

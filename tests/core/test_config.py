@@ -270,3 +270,13 @@ def test_values_are_found_by_dotted_key() -> None:
 def test_the_saved_file_is_plain_yaml(tmp_path: Path) -> None:
     AthenaConfig().save_yaml(tmp_path / "saved.yaml")
     assert yaml.safe_load((tmp_path / "saved.yaml").read_text()) == AthenaConfig().to_dict()
+
+
+@pytest.mark.parametrize("uri", ["bolt://neo4j:hunter2@host:7687", "neo4j+s://u@host"])
+def test_a_password_in_a_setting_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(sets=[f"memory.neo4j_uri={uri}"])
+    assert "memory.neo4j_uri" in caught.value.message
+    assert "NEO4J_PASSWORD" in caught.value.cure
+    assert "hunter2" not in str(caught.value)
+    assert load(sets=["memory.neo4j_uri=bolt://host:7687"]).config.memory.neo4j_uri is not None

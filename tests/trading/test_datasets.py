@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.config import DataConfig
-from core.errors import DataError, StorageError
+from core.errors import DataError
 from trading.datasets import check_data, import_files, list_datasets
 from trading.sample import SAMPLE_FILE
 from trading.sources import DataFaults, load_panel
@@ -139,7 +139,7 @@ def test_names_that_cannot_be(prices: Path, tmp_path: Path, name: str) -> None:
 
 def test_a_folder_that_cannot_be_made(prices: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="failed"):
+    with pytest.raises(DataError, match="cannot be written: Not a directory"):
         import_files([prices], tmp_path / "file" / "data")
 
 

@@ -13,6 +13,7 @@ import pytest
 from core.errors import DataError
 from trading.datasets import check_data
 from trading.sources import DataFaults, Fault, load_panel
+from trading.sources.table import MAX_LINE_BYTES
 
 HEADER = "symbol,date,open,high,low,close,volume,adj_close"
 GOOD = [
@@ -154,6 +155,11 @@ WHOLE_FILES = {
     "no time column": (b"symbol,open,high,low,close\nA,1,1,1,1\n", "no_time_column"),
     "no header": (b"2024-01-02,1,1,1,1,5\n2024-01-03,1,1,1,1,5\n", "no_price_columns"),
     "two closes": (b"date,close,Close\n2024-01-02,1,1\n", "columns"),
+    "a cell without an end": (b'"date",' + b"x" * 200_000 + b"\n", "not_a_table"),
+    "a line without an end": (
+        b"date,close\n2024-01-02,1\n" + b"1" * (MAX_LINE_BYTES + 1),
+        "not_a_table",
+    ),
     "an open quote": (b'date,close\n2024-01-02,"1\n2024-01-03,2\n', "not_a_table"),
 }
 

@@ -394,7 +394,8 @@ def render_data_check(report: Json, console: Console) -> None:
         _line(console, f"Gap: {_sentence(gap)}", "yellow")
     faults = report.get("faults", ())
     for fault in faults:
-        where = [f"row {fault['row']}"] if fault.get("row") is not None else []
+        where = [str(fault["file"])] if fault.get("file") else []
+        where += [f"row {fault['row']}"] if fault.get("row") is not None else []
         where += [str(fault["symbol"])] if fault.get("symbol") else []
         place = f" ({', '.join(where)})" if where else ""
         _line(console, f"Fault: {fault['kind']}{place}: {fault['found']}", "red")

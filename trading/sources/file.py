@@ -48,6 +48,8 @@ class Source:
     name: str
     tables: tuple[Table, ...]
     sha256: str
+    faults: tuple[Fault, ...] = ()
+    """Of the files of a folder that are no table, beside those that are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,17 +117,22 @@ def read_source(data: Path | pd.DataFrame) -> Source:
             tables.append(read_table(file, content))
         except DataFaults as error:
             faults.extend(error.faults)
-    if faults:
+    if not tables:
         raise DataFaults(faults)
-    return Source(data.absolute().name, tuple(tables), digest.hexdigest())
+    return Source(data.absolute().name, tuple(tables), digest.hexdigest(), tuple(faults))
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    )
+    try:
+        files = sorted(
+            path
+            for path in folder.iterdir()
+            if path.is_file()
+            and path.name.lower().endswith(SUFFIXES)
+            and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     if not files:
         raise DataError(
             f"the folder {folder.name} holds no file of prices.",
@@ -140,8 +147,11 @@ def _content(file: Path) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"there is no file {file}.", "Check the path.") from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{file} cannot be read: {reason}.", "Check its permissions.") from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.")
 
 
 def _frame_source(frame: pd.DataFrame) -> Source:
@@ -163,11 +173,11 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
 
     Point in time: a bar's values and its moment depend on its own row and the first rows of the file.
     """
-    faults: list[Fault] = []
+    faults = list(source.faults)
     notes: dict[str, None] = {}
     parts: list[Bars] = []
     ignored: dict[str, None] = {}
-    several = len(source.tables) > 1
+    several = len(source.tables) + len(source.faults) > 1
     rows = 0
     for table in source.tables:
         name = table.file if several else ""
@@ -206,7 +216,7 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
     first, last = _reach(joined, size)
     return Checked(
         series=series,
-        symbols=tuple(series) or joined.symbols,
+        symbols=tuple(series) or tuple(symbol for symbol in joined.symbols if symbol),
         faults=tuple(faults),
         ignored=tuple(ignored),
         notes=tuple(notes),

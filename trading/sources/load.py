@@ -157,7 +157,13 @@ def resolve_source(data: str | Path | pd.DataFrame | None, data_dir: Path | None
     if not isinstance(data, str | Path):
         return read_source(data)
     path = Path(data)
-    if path.exists():
+    try:
+        here = path.exists()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
+        ) from error
+    if here:
         return read_source(path)
     if data_dir is not None and re.fullmatch(r"[\w.\- ]+", str(data)):
         dataset = data_dir / f"{data}{DATASET_SUFFIX}"

@@ -108,6 +108,10 @@ def broken(kind: str, found: str, cure: str, row: int | None = None, file: str =
     return DataFaults([Fault(kind, row, None, found, cure, file)])
 
 
+MAX_LINE_BYTES = 8 * 1024 * 1024
+"""A longer line is no row of prices."""
+
+
 def read_table(path: Path, data: bytes) -> Table:
     """The table in a file's bytes. Raises: DataFaults when it is no table, or has no prices."""
     file = path.name
@@ -123,7 +127,24 @@ def read_table(path: Path, data: bytes) -> Table:
             ) from error
     if data[:4] == b"PAR1" or data[:6] == b"ARROW1" or data[:4] == b"FEA1":
         return frame_table(_arrow_frame(data, file), file)
-    return _csv_table(data, file)
+    _check_lines(data, file)
+    try:
+        return _csv_table(data, file)
+    except csv.Error as error:
+        raise broken(
+            "not_a_table", f"no CSV ({error})", "save it as CSV again", file=file
+        ) from error
+
+
+def _check_lines(data: bytes, file: str) -> None:
+    """Raises: DataFaults for a line too long to be a row."""
+    if len(data) <= MAX_LINE_BYTES:
+        return
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    lengths = np.diff(ends, prepend=-1, append=len(data))
+    if (longest := int(lengths.max())) > MAX_LINE_BYTES:
+        found, row = f"a line of {longest:,} bytes", int(lengths.argmax()) + 1
+        raise broken("not_a_table", found, "give one row a line", row, file)
 
 
 def _arrow_frame(data: bytes, file: str) -> pd.DataFrame:

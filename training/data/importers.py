@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +48,11 @@ class TextFile:
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether a file has a column of texts (else it may be one of prices)."""
+    """Whether a file has a column of texts (else it may be one of prices); a headline or a title beside
+    closes makes none.
+
+    Raises: DataError for a first line longer than 8 MiB, which is no header.
+    """
     kind = _kind(path)
     if kind == ".jsonl":
         return True
@@ -55,9 +60,12 @@ def is_text_file(path: Path) -> bool:
         return False
     try:
         columns = _parquet_columns(path) if kind == ".parquet" else _csv_header(path)
-    except (OSError, DataError, UnicodeDecodeError):
+    except (OSError, EOFError, zlib.error):
         return False
-    return any(name.strip().casefold() in NAMES["text"][:3] for name in columns)
+    names = {name.strip().strip('"').casefold() for name in columns}
+    return not names.isdisjoint(NAMES["text"][:3]) or (
+        not names.isdisjoint(NAMES["text"]) and "close" not in names
+    )
 
 
 def read_texts(path: Path) -> TextFile:
@@ -111,10 +119,7 @@ def _check_lines(path: Path) -> None:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
-                    raise DataError(
-                        f"line {number} of {path.name} is longer than {MAX_LINE_BYTES // 2**20} MiB.",
-                        "Is it a text file with one document a line? Split or repair it.",
-                    )
+                    raise _long_line(path, number)
                 if b"\0" in line:
                     raise DataError(
                         f"line {number} of {path.name} holds a zero byte: it is no UTF-8 text.",
@@ -126,7 +131,7 @@ def _check_lines(path: Path) -> None:
                 f"line {number} of {path.name} is not UTF-8 (byte {error.object[error.start]:#04x}).",
                 "Save the file as UTF-8.",
             ) from error
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
                 f"{path.name} is cut short or no gzip file.", "Get it again."
             ) from error
@@ -255,7 +260,10 @@ def _check_times(path: Path, cells: pd.Series, lines: Any, valid: Any, zoned: An
 
 def _csv_header(path: Path) -> list[str]:
     with _open(path) as file:
-        return file.readline(MAX_LINE_BYTES).decode("utf-8-sig").strip().split(",")
+        line = file.readline(MAX_LINE_BYTES + 1)
+    if len(line) > MAX_LINE_BYTES:
+        raise _long_line(path, 1)
+    return line.decode("utf-8-sig", errors="replace").strip().split(",")
 
 
 def _parquet_columns(path: Path) -> list[str]:
@@ -271,6 +279,13 @@ def _parquet_columns(path: Path) -> list[str]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _long_line(path: Path, number: int) -> DataError:
+    return DataError(
+        f"line {number} of {path.name} is longer than {MAX_LINE_BYTES // 2**20} MiB.",
+        "Is it a text file with one document a line? Split or repair it.",
+    )
 
 
 def _empty(path: Path) -> DataError:

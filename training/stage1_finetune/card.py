@@ -25,6 +25,7 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
         f"* Log score over climatology on {metrics['validation_answers']} validation answers: "
         f"{metrics['log_score_gain']:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}]. The step was chosen on "
         "these answers: test it on others.",
+        *_control(data),
         "",
         "## Data",
         "",
@@ -47,6 +48,14 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
         "",
     ]
     write_atomic(path, "\n".join(lines).encode())
+
+
+def _control(data: Mapping[str, Any]) -> list[str]:
+    if not data["supervised"]["shuffled_answers"]:
+        return []
+    return [
+        "* **A control: its answers were dealt out anew among the states. It is no forecaster.**"
+    ]
 
 
 def draw_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

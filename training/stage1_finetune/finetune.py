@@ -100,6 +100,11 @@ def stage1_finetune(
         prepared = prepare(data, settings, model)
         folder = _folder(run_dir, config, settings, data, prepared, model, state)
         trained = _train(folder, config, settings, prepared, model, advance, state)
+    except (MemoryError, RuntimeError) as error:
+        told = _memory_error(error, settings)
+        if told is error:
+            raise
+        raise told from error
     finally:
         _set_threads(threads)
     seconds = round(time.monotonic() - began, 1)
@@ -271,10 +276,7 @@ def _train(  # noqa: PLR0917
     if state.is_main_process:
         _remove_incomplete(folder / CHECKPOINTS, last)
     state.wait_for_everyone()
-    try:
-        trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
-    except (MemoryError, RuntimeError) as error:
-        raise _memory_error(error, settings) from error
+    trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
     steps = int(trainer.state.global_step)
     after = measure(model, data)
     metrics = _metrics(before, after, data)
@@ -323,7 +325,7 @@ def _memory_error(error: Exception, settings: Stage1Config) -> Exception:
         f"memory ran out with training.stage1.batch_rows {settings.batch_rows} and context_tokens "
         f"{settings.context_tokens or 'as the model'}.",
         "Lower training.stage1.batch_rows (and raise accumulation_steps as much), lower context_tokens, or "
-        "set gradient_checkpointing to true; then go on with --resume or begin anew.",
+        "set gradient_checkpointing to true, and begin anew: a resumed run keeps its own settings.",
     )
 
 

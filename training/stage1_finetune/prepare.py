@@ -41,6 +41,7 @@ from training.data.samples import (
     answer_shares,
     build_samples,
     cut,
+    deal_answers,
     require_classes,
 )
 from training.data.split import TRAIN, TRAINING_CUTOFF, VALIDATION, part_series, symbol_series
@@ -98,6 +99,8 @@ def prepare(files: Sequence[Path], config: Stage1Config, model: OLMoEModel) -> S
     held = build_samples(sample_series[1], news)
     require_classes(train, "the training part")
     require_classes(held, "the validation part")
+    if config.shuffled_answers:
+        train, held = deal_answers(train, seed=0), deal_answers(held, seed=1)
     held = _every(held, VALIDATION_SAMPLES)
     coder = _Coder(model, tokens)
     supervised = tuple(coder.answered(each) for each in train)
@@ -114,6 +117,7 @@ def prepare(files: Sequence[Path], config: Stage1Config, model: OLMoEModel) -> S
             "last": max(each.state.as_of for each in train).isoformat(),
             "with_news": sum(bool(each.state.news) for each in train),
             "answer_frac": answer_shares(train),
+            "shuffled_answers": config.shuffled_answers,
         },
         "context_tokens": tokens,
         "language_rows": {"train": len(rows[0]), "validation": len(rows[1])},

@@ -5,18 +5,21 @@ Shapes: P episodes, G members; a rule gives one list of advantages per member, a
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
-
-import torch
 
 from training.stage2_agemem.rollouts import Trajectory
 
 if TYPE_CHECKING:
+    import torch
+
     from training.stage2_agemem.rewards import RewardWeights
 
 Credit = Literal["broadcast", "return_to_go", "evidence"]
-Rule = Callable[[Sequence[Sequence[Trajectory]], torch.Tensor, "RewardWeights"], list[list[float]]]
+Rule = Callable[
+    [Sequence[Sequence[Trajectory]], "torch.Tensor", "RewardWeights"], list[list[float]]
+]
 
 
 def broadcast(
@@ -93,7 +96,7 @@ def _to_go(member: Trajectory, weights: RewardWeights) -> list[float]:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    spread = float(torch.tensor(values).std()) if len(values) > 1 else 0.0
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return spread if spread > 1e-9 else 1.0
 
 

@@ -274,7 +274,7 @@ def evaluate(
         drawn = test_episodes(source.paths, source.split, episodes, seeds)
         chosen = [*checkpoints] or [shipped_policy()]
         named, missing = _policies(config, model, chosen, drawn, rows)
-        rollouts = RolloutSettings(cap, tokenizer=CountedTokens(model.tokenizer))
+        rollouts = RolloutSettings(cap, tokenizer=CountedTokens(model.tokenizer), decide=True)
         table = asyncio.run(evaluate_policies(named, drawn, rollouts, advance))
     finally:
         torch.set_num_threads(threads)

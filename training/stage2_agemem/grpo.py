@@ -135,6 +135,8 @@ class StepwiseGRPO:
     def compute_loss(self, batch: StepBatch, normaliser: float) -> LossParts:
         """The clipped surrogate, KL and entropy of some steps, summed and divided by `normaliser`."""
         scorer = self._bound()
+        # Before the policy's own pass: putting weights back in place would break its gradient.
+        reference_SA = self._reference_scores(batch)
         embeddings_SD = self._embed(batch.texts)
         new_SA = scorer.logits(embeddings_SD, batch.features).log_softmax(-1)
         chosen = batch.actions[:, None]
@@ -142,7 +144,7 @@ class StepwiseGRPO:
         low, high = 1.0 - self.settings.clip, 1.0 + self.settings.clip
         clipped_S = ratio_S.clamp(low, high)
         gain_S = torch.minimum(ratio_S * batch.advantages, clipped_S * batch.advantages)
-        kl_S = kl_divergence(new_SA, self._reference_scores(batch, embeddings_SD))
+        kl_S = kl_divergence(new_SA, reference_SA)
         entropy_S = -(new_SA.exp() * new_SA).sum(-1)
         total_S = -gain_S + self.settings.kl_coefficient * kl_S
         total_S = total_S - self._entropy * entropy_S
@@ -169,13 +171,12 @@ class StepwiseGRPO:
             rows_UD = scorer.embed(distinct)
         return rows_UD[torch.tensor([place[text] for text in texts], device=rows_UD.device)]
 
-    def _reference_scores(self, batch: StepBatch, embeddings_SD: torch.Tensor) -> torch.Tensor:
+    def _reference_scores(self, batch: StepBatch) -> torch.Tensor:
         """The fixed reference's log-probabilities of the same states, [S, A], without gradients."""
         scorer = self._bound()
         with torch.no_grad(), self._reference_backbone():
-            if self.settings.policy_weights != "head":
-                embeddings_SD = self._embed(batch.texts)
-            given = embeddings_SD.detach() if scorer.use_text else embeddings_SD.detach() * 0.0
+            given = self._embed(batch.texts)
+            given = given if scorer.use_text else given * 0.0
             features = batch.features if scorer.use_features else batch.features * 0.0
             scores: torch.Tensor = self._reference(given, features).log_softmax(-1)
             return scores

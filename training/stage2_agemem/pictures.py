@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memory.policy import ACTIONS
-
-if TYPE_CHECKING:
-    from training.stage2_agemem.evaluate import PolicyRow
 
 
 def draw_curves(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
@@ -53,8 +50,8 @@ def draw_curves(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-def draw_rows(path: Path, rows: Sequence[PolicyRow]) -> None:
-    """Every policy's accuracy with its interval, as a PNG."""
+def draw_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Every policy's accuracy with its interval (rows as `athena train eval --json` has them), as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -62,12 +59,11 @@ def draw_rows(path: Path, rows: Sequence[PolicyRow]) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for place, row in enumerate(reversed(rows)):
-        low, high = row.interval
+        low, high = row["interval"]
         axes.plot([low, high], [place, place], color="C0")
-        axes.plot(
-            [row.accuracy_frac], [place], "o", color="C3" if row.policy == "trained" else "C0"
-        )
-    axes.set_yticks(range(len(rows)), [row.policy for row in reversed(rows)])
+        colour = "C3" if row["policy"] == "trained" else "C0"
+        axes.plot([row["accuracy_frac"]], [place], "o", color=colour)
+    axes.set_yticks(range(len(rows)), [row["policy"] for row in reversed(rows)])
     axes.set_xlabel("right answers, share, with 95 % interval")
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)

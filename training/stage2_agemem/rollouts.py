@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS: Final = 1_024
 QUERY_TOKENS: Final = 256
 DEFAULT_CAP: Final = 6
+DECISION_QUERY: Final = "outcome of the setup: buy or sell?"
 
 
 @dataclass(slots=True)
@@ -140,11 +141,16 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """What every rollout of a run has in common; `entry_cap` None is no cap."""
+    """What every rollout of a run has in common; `entry_cap` None is no cap.
+
+    `decide` ends every episode with a trade of its symbol, too: in the direction of the best kept outcome of
+    a setup, none without one. It is judged by real prices and never rewarded.
+    """
 
     entry_cap: int | None = DEFAULT_CAP
     weights: RewardWeights = DEFAULT_WEIGHTS
     tokenizer: Tokenizer | None = None
+    decide: bool = False
 
     def context(self) -> ShortTermMemory:
         return ShortTermMemory(CONTEXT_TOKENS, tokenizer=self.tokenizer)
@@ -246,16 +252,17 @@ async def _finish(member: _Member, settings: RolloutSettings) -> Trajectory:
     """Phase 3: ask, retrieve within the token budget, read, and reckon."""
     episode = member.job.episode
     member.clock.moment = episode.asked_at
-    found = await member.memory.retrieve_many(
-        [question.text for question in episode.questions], TOP_HITS
-    )
+    texts = [question.text for question in episode.questions]
+    if settings.decide:
+        texts.append(DECISION_QUERY)
+    found = await member.memory.retrieve_many(texts, TOP_HITS)
     readings: list[Reading] = []
     tokens = 0
-    decision = 0
+    decision = _decision(found[-1].data or ()) if settings.decide else 0
     all_hits = []
     kept = (await member.memory.live()).versions
     unread = located = 0
-    for question, result in zip(episode.questions, found, strict=True):
+    for question, result in zip(episode.questions, found, strict=False):
         window = ShortTermMemory(QUERY_TOKENS, tokenizer=settings.tokenizer)
         window.append("user", question.text)
         hits: tuple[MemoryHit, ...] = result.data or ()
@@ -274,8 +281,6 @@ async def _finish(member: _Member, settings: RolloutSettings) -> Trajectory:
             _holds(hit.metadata, question) and hit.metadata.get("figure") == truth.figure
             for hit in hits
         )
-        if question.type == "decision":
-            decision = int(given.value or 0)
     parts = reward(
         episode,
         [reading.right for reading in readings],
@@ -299,6 +304,14 @@ async def _finish(member: _Member, settings: RolloutSettings) -> Trajectory:
         tokens,
         decision,
     )
+
+
+def _decision(hits: Sequence[MemoryHit]) -> int:
+    """+1 buys, -1 sells, 0 leaves it: what the best hit about an outcome says."""
+    for hit in hits:
+        if hit.metadata.get("kind") == "outcome":
+            return int(hit.metadata.get("direction", 0))
+    return 0
 
 
 def _holds(metadata: Mapping[str, Any], question: Question) -> bool:

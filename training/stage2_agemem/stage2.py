@@ -33,6 +33,7 @@ MODE: Final = "train-stage2"
 POLICY: Final = "policy"
 CHECKPOINTS: Final = "checkpoints"
 CURVES: Final = "curves.png"
+ROWS: Final = "evaluation.png"
 CARD: Final = "MODEL_CARD.md"
 
 
@@ -269,10 +270,13 @@ def _leave(
 ) -> None:
     """Curves and a card for people."""
     from training.stage2_agemem.checkpoint import read_metrics
-    from training.stage2_agemem.pictures import draw_curves
+    from training.stage2_agemem.pictures import draw_curves, draw_rows
 
     with folder.file(CURVES) as path:
         draw_curves(path, read_metrics(folder.path))
+    if result.evaluation is not None:
+        with folder.file(ROWS) as path:
+            draw_rows(path, result.evaluation["rows"])
     settings = config.training.stage2
     lines = [
         "# A memory policy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ from training.data.corpus import (
     split_by_time,
 )
 from training.data.dates import future_date
-from training.data.importers import MAX_LINE_BYTES, read_texts
+from training.data.importers import MAX_LINE_BYTES, is_text_file, read_texts
 
 DAY = datetime(2015, 6, 15, 14, tzinfo=UTC)
 
@@ -204,3 +205,36 @@ def test_a_broken_file_is_told_before_training(
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"):
         read_texts(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("a.csv", b"time,symbol,text\n", True),
+        ("a.csv", b'"Time","Headline"\n', True),
+        ("a.csv", b"date,title\n", True),
+        ("a.csv", b"date,close,title\n", False),
+        ("a.csv", b"date,symbol,close\n", False),
+        ("a.csv", b"", False),
+        ("a.csv", "time,text\n".encode("utf-16"), False),
+        ("a.jsonl.gz", b"", True),
+    ],
+)
+def test_texts_are_told_from_prices_by_their_columns(
+    tmp_path: Path, name: str, content: bytes, texts: bool
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert is_text_file(tmp_path / name) is texts
+
+
+def test_a_first_line_without_an_end_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"x" * (MAX_LINE_BYTES + 1))
+    with pytest.raises(DataError, match=r"line 1 of a\.csv is longer"):
+        is_text_file(tmp_path / "a.csv")
+
+
+def test_a_damaged_gzip_file_is_told(tmp_path: Path) -> None:
+    packed = gzip.compress(b"time,text\n" + b"2015-06-01T14:30:00Z,a text of today\n" * 2000)
+    (tmp_path / "a.csv.gz").write_bytes(packed[:60] + b"\xff\x00\xff" * 20 + packed[120:])
+    with pytest.raises(DataError, match="cut short or no gzip"):
+        read_texts(tmp_path / "a.csv.gz")

@@ -240,7 +240,9 @@ def test_the_stable_hash_is_the_same_in_every_process(tmp_path: Path) -> None:
 
 
 def test_an_item_needs_a_zone_a_source_and_a_licence() -> None:
-    good = {"time": NOW, "symbol": "A", "text": "t", "source": "s", "licence": "l"}
+    good: dict[str, Any] = {
+        "time": NOW, "symbol": "A", "text": "t", "source": "s", "licence": "l", "robots": "allowed",
+    }  # fmt: skip
     ScrapedItem(**good)
     for name, value in {
         "time": datetime(2024, 1, 1),
@@ -257,7 +259,11 @@ def test_the_table_holds_what_was_scraped(tmp_path: Path) -> None:
     digest = write_items(tmp_path / "new" / "a.parquet", items, kind="market")
     again = write_items(tmp_path / "b.parquet", items, kind="market")
     table = pq.read_table(tmp_path / "new" / "a.parquet")
-    assert table.column_names == ["time", "symbol", "text", "source", "licence", "url", "value"]
+    assert table.column_names == [
+        "time", "symbol", "text", "source", "licence", "robots", "url", "value",
+    ]  # fmt: skip
+    assert str(table.schema.field("time").type) == "timestamp[us, tz=UTC]"
+    assert table.column("robots").to_pylist() == ["none", "none"]
     assert table.column("time").to_pylist() == [item.time for item in items]
     about = json.loads((table.schema.metadata or {})[b"athena-text"])
     assert about["items"] == 2

@@ -15,13 +15,17 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from core.errors import DataError
 from core.files import replacing, storage_errors
 
 ABOUT = b"athena-text"
 """The key of our own description in a Parquet file's metadata."""
+
+Robots = Literal["allowed", "interface", "none"]
+"""By what leave an item was read: robots.txt was asked and allows the address; the address is an interface
+made for programs, whose terms say what may be done; no source was asked (the made-up table)."""
 
 EXTRA = 'pip install "athena-trading-agent[scrape]"'
 
@@ -39,6 +43,7 @@ class ScrapedItem:
     text: str
     source: str
     licence: str
+    robots: Robots
     url: str = ""
     value: float | None = None
 
@@ -77,7 +82,7 @@ async def collect(scraper: Scraper) -> Scrape:
 
 
 def write_items(path: Path, items: Iterable[ScrapedItem], *, kind: str) -> str:
-    """Write a Parquet table `time symbol text source licence url value`, whole or not at all.
+    """Write a Parquet table `time symbol text source licence robots url value`, whole or not at all.
 
     Returns the SHA-256 of its content, which depends on the items alone. Raises: StorageError.
     """
@@ -88,7 +93,10 @@ def write_items(path: Path, items: Iterable[ScrapedItem], *, kind: str) -> str:
     schema = pa.schema(
         [
             ("time", pa.timestamp("us", tz="UTC")),
-            *((name, pa.string()) for name in ("symbol", "text", "source", "licence", "url")),
+            *(
+                (name, pa.string())
+                for name in ("symbol", "text", "source", "licence", "robots", "url")
+            ),
             ("value", pa.float64()),
         ]
     )
@@ -99,7 +107,9 @@ def write_items(path: Path, items: Iterable[ScrapedItem], *, kind: str) -> str:
     digest = hashlib.sha256()
     for row in rows:
         line = [row.time.astimezone(UTC).isoformat(), row.symbol, row.text, row.source]
-        digest.update(json.dumps([*line, row.licence, row.url, row.value]).encode() + b"\n")
+        digest.update(
+            json.dumps([*line, row.licence, row.robots, row.url, row.value]).encode() + b"\n"
+        )
     licences = Counter(row.licence for row in rows)
     about = {"kind": kind, "items": len(rows), "sha256": digest.hexdigest(), "licences": licences}
     table = pa.table(columns, schema=schema)

@@ -10,9 +10,12 @@ when it is imported.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from importlib import import_module
 from typing import Any
@@ -27,12 +30,15 @@ EASTERN = ZoneInfo("America/New_York")
 FORMS = ("10-K", "10-Q", "8-K")
 ATTEMPTS = 3
 LICENCE = "public document (SEC EDGAR)"
+_END = re.compile("</(SEC|IMS)-DOCUMENT>")
+"""The last line of a filing's text, but for the seal of very old ones."""
 
 
 class FilingsScraper:
     """The newest filings of each symbol, at most `limit` a symbol, the newest first.
 
-    `contact` is the e-mail address that the SEC wants to know of every program that asks.
+    `contact` is the e-mail address that the SEC wants to know of every program that asks. `timeout_seconds`
+    None is edgartools' own, 30 s; one that is given holds for the whole process.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class FilingsScraper:
         start: date | None = None,
         end: date | None = None,
         wait_seconds: float = 1.0,
+        timeout_seconds: float | None = None,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._symbols = list(dict.fromkeys(symbols))
@@ -54,6 +61,7 @@ class FilingsScraper:
         self._start = start
         self._end = end
         self._wait_seconds = wait_seconds
+        self._timeout_seconds = timeout_seconds
 
     async def fetch(self) -> AsyncIterator[ScrapedItem]:
         """Raises: DataError without a contact, or when EDGAR cannot be asked."""
@@ -62,6 +70,8 @@ class FilingsScraper:
                 "the SEC wants an e-mail address of who asks, and none is set.",
                 "Set data.contact: --set data.contact=you@example.com.",
             )
+        if self._timeout_seconds is not None:
+            _set_timeout(self._timeout_seconds)
         for symbol in self._symbols:
             for filing in await asyncio.to_thread(self._asked, self._list, symbol):
                 item = await asyncio.to_thread(self._asked, self._item, symbol, filing)
@@ -85,7 +95,12 @@ class FilingsScraper:
             reraise=True,
         )
         try:
-            return retrying(ask, edgar, *words)
+            try:
+                return retrying(ask, edgar, *words)
+            except (json.JSONDecodeError, _CutShort) as error:
+                log.info("a broken answer (%s); asking again without the cache", error)
+                with _without_cache():
+                    return retrying(ask, edgar, *words)
         except exceptions.CompanyNotFoundError:
             self.skipped["symbol unknown to the SEC"] += 1
             return []
@@ -122,19 +137,51 @@ class FilingsScraper:
         return [] if filings is None else list(filings.head(self._limit))
 
     def _item(self, edgar: Any, symbol: str, filing: Any) -> ScrapedItem | None:
+        # One of its own each time: edgartools keeps what it parsed, broken or not, at the filing.
+        filing = edgar.Filing(
+            cik=filing.cik, company=filing.company, form=filing.form,
+            filing_date=filing.filing_date, accession_no=filing.accession_no,
+        )  # fmt: skip
+        if not _END.search(filing.full_text_submission()[-200:]):
+            raise _CutShort(f"filing {filing.accession_no} without its end")
         accepted = filing.header.acceptance_datetime
         text = " ".join((filing.text() or "").split())
         if not isinstance(accepted, datetime):
-            # edgartools goes on without the header when the document could not be read whole.
-            raise ValueError(f"filing {filing.accession_no} without its header")
+            # edgartools goes on without the header when it could not read the document.
+            raise _CutShort(f"filing {filing.accession_no} without its header")
         if not text:
             self.skipped["no text"] += 1
             return None
         moment = accepted.replace(tzinfo=EASTERN).astimezone(UTC)
         head = f"{filing.company} {filing.form}"
         return ScrapedItem(
-            moment, symbol, f"{head}. {text}", "SEC EDGAR", LICENCE, str(filing.filing_url)
+            moment,
+            symbol,
+            f"{head}. {text}",
+            "SEC EDGAR",
+            LICENCE,
+            "interface",
+            str(filing.filing_url),
         )
+
+
+class _CutShort(ValueError):
+    """A filing that was not read whole."""
+
+
+@contextmanager
+def _without_cache() -> Iterator[None]:
+    """edgartools' cache keeps an answer that was cut short, a filing's for ever: this asks past it."""
+    from edgar import httpclient
+
+    cached = httpclient.HTTP_MGR
+    httpclient.HTTP_MGR = httpclient.get_http_mgr(cache_enabled=False)
+    httpclient.HTTP_MGR.httpx_params = dict(cached.httpx_params)
+    try:
+        yield
+    finally:
+        httpclient.HTTP_MGR.close()
+        httpclient.HTTP_MGR = cached
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -146,6 +193,14 @@ def _transport_errors() -> tuple[type[Exception], ...]:
         except ImportError:
             continue
     return tuple(found)
+
+
+def _set_timeout(seconds: float) -> None:
+    try:
+        from edgar.httpclient import configure_http
+    except ImportError as error:
+        raise missing_extra(error) from error
+    configure_http(timeout=seconds)
 
 
 def _first_line(error: BaseException) -> str:

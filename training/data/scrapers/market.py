@@ -98,6 +98,7 @@ class MarketScraper:
                     + (f", volume {volume:.0f}." if math.isfinite(volume) else "."),
                     "Yahoo Finance",
                     YAHOO_LICENCE,
+                    "interface",
                     value=close,
                 )
 
@@ -196,6 +197,7 @@ def offline_macro_table(series: Sequence[str], start: date, end: date) -> list[S
                     f"Made up, not data: {what} ({name}) of {month:%Y-%m} is {value}.",
                     OFFLINE_SOURCE,
                     OFFLINE_LICENCE,
+                    "none",
                     value=value,
                 )
             )
@@ -235,7 +237,7 @@ def _vintage(name: str, row: dict[str, Any]) -> ScrapedItem | None:
     public = datetime.combine(released + timedelta(days=1), time(), NEW_YORK).astimezone(UTC)
     text = f"{what} ({name}) of {month:%Y-%m} is {row['value']}, released {released}."
     url = f"https://fred.stlouisfed.org/series/{name}"
-    return ScrapedItem(public, "", text, "FRED", FRED_LICENCE, url, value)
+    return ScrapedItem(public, "", text, "FRED", FRED_LICENCE, "interface", url, value)
 
 
 def _utc(moment: np.datetime64) -> datetime:

@@ -82,7 +82,13 @@ class NewsScraper:
             else:
                 found.append(
                     ScrapedItem(
-                        max(moments), feed.symbol, text, source, rights, entry.get("link", "")
+                        max(moments),
+                        feed.symbol,
+                        text,
+                        source,
+                        rights,
+                        "allowed",
+                        entry.get("link", ""),
                     )
                 )
         return found

@@ -85,7 +85,7 @@ class SocialScraper:
             self.skipped[reason] += 1
             return None
         licence = f"its author's; terms of {server}"
-        return ScrapedItem(moment, symbol, text, f"mastodon:{server}", licence, link)
+        return ScrapedItem(moment, symbol, text, f"mastodon:{server}", licence, "interface", link)
 
 
 def _posts(url: str, body: bytes | None) -> list[dict[str, Any]]:
