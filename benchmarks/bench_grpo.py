@@ -3,34 +3,37 @@
     benchmarks/peers/setup.sh                     # once: TRL in an environment of its own
     python benchmarks/bench_grpo.py [--groups 8] [--rounds 15] [--without-trl] [--json]
 
-Both learn from the same batch on the shipped nano (1.18 M weights): `--groups` states of training episodes, eight
-samples of each, one decision a sample, three passes over the batch as one minibatch, AdamW in float32, a clipped
-ratio of 0.2, KL with coefficient 0.003 to the beginning, gradients clipped at 1, one thread, and the same reward
-(a checksum: about a microsecond). Every update has states that its process has not seen. All engines stay loaded and take
-turns, an update each, every second round in the opposite order; a ratio is taken within a round, and the table
-has medians over the rounds. The first two rounds are not counted.
+Both learn from the same batch on the shipped nano (1.18 M weights): `--groups` states of training episodes,
+eight samples of each, one decision a sample, three passes over the batch as one minibatch, AdamW in
+float32, a clipped ratio of 0.2, KL with coefficient 0.003 to the beginning, gradients clipped at 1, one
+thread, and the same reward (a checksum: about a microsecond). Every update has states that its process has
+not seen. All engines stay loaded and take turns, an update each, every second round in the opposite order;
+a ratio is taken within a round, and the table has medians over the rounds. The first two rounds are not
+counted.
 
 What an update is:
 
-* athena: encodes the states and samples one of seven operations each by the action head (`MemoryPolicy.choose`), rewards,
-  group advantages, `StepwiseGRPO.train_step`. Log-probabilities come with sampling, and the KL is exact over the
-  seven operations. An equal text is encoded once. *head* trains the head alone, so passes after the first look embeddings up, and
-  the reference is a copy of the head. *lora* and *all* encode in every pass, with gradients, and once more for the reference
-  (adapter off; weights put back).
-* trl: `GRPOTrainer` reads prompts, generates one token (`max_completion_length=1`) of 2,048 with `generate`, computes log-probabilities at
-  the time of sampling (needed for more than one pass) and of a second copy of the model as reference, and takes three steps with
-  the KL estimated from the chosen token. All that only costs time is off: gradient checkpointing, bf16, logs, files. *all* trains all weights, as GRPOTrainer does. *norm* trains
-  the last norm's 128 weights alone, so hardly anything is left of the way back: the least that GRPOTrainer can cost. *no KL* spares the
-  reference.
+* athena: encodes the states and samples one of seven operations each by the action head
+  (`MemoryPolicy.choose`), rewards, group advantages, `StepwiseGRPO.train_step`. Log-probabilities come with
+  sampling, and the KL is exact over the seven operations. An equal text is encoded once. *head* trains the
+  head alone, so passes after the first look embeddings up, and the reference is a copy of the head. *lora*
+  and *all* encode in every pass, with gradients, and once more for the reference (adapter off; weights put
+  back).
+* trl: `GRPOTrainer` reads prompts, generates one token (`max_completion_length=1`) of 2,048 with
+  `generate`, computes log-probabilities at the time of sampling (needed for more than one pass) and of a
+  second copy of the model as reference, and takes three steps with the KL estimated from the chosen token.
+  All that only costs time is off: gradient checkpointing, bf16, logs, files. *all* trains all weights, as
+  GRPOTrainer does. *norm* trains the last norm's 128 weights alone, so hardly anything is left of the way
+  back: the least that GRPOTrainer can cost. *no KL* spares the reference.
 
-What differs and cannot be helped: seven operations or 2,048 tokens; a head of 64 units or none; an entropy term, which
-TRL has not. TRL encodes equal prompts as often as they stand in the batch; therefore *head, all texts different* gives every one of Athena's samples a state
-of its own, which is how most rollouts are after the first note (the last table says what share). Required: both *head* arms at least 5
-times TRL's *all*, in samples a second.
+What differs and cannot be helped: seven operations or 2,048 tokens; a head of 64 units or none; an entropy
+term, which TRL has not. TRL encodes equal prompts as often as they stand in the batch; therefore *head, all
+texts different* gives every one of Athena's samples a state of its own, which is how most rollouts are
+after the first note (the last table says what share). Required: both *head* arms at least 5 times TRL's
+*all*, in samples a second.
 
-The other two tables say where the processor time goes: of the update above, by arm, and of whole updates of the unified
-stage with the shipped settings, rollouts on the real store included.
-"""
+The other two tables say where the processor time goes: of the update above, by arm, and of whole updates of
+the unified stage with the shipped settings, rollouts on the real store included."""
 
 from __future__ import annotations
 
@@ -206,7 +209,7 @@ class Peer:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
             [str(peer_python("trl")), str(PEERS / "trl_grpo.py"), *arguments],
             env=inherited, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
@@ -496,7 +499,7 @@ def show(found: dict[str, Any]) -> None:
         )
     by_arm = found["update_ms"]
     print("\nwhere an update's processor time goes, ms" + "".join(f"{name:>21}" for name in by_arm))
-    for stage in sorted({stage for each in by_arm.values() for stage in each} - {REST}) + [REST]:
+    for stage in [*sorted({stage for each in by_arm.values() for stage in each} - {REST}), REST]:
         cells = "".join(f"{each.get(stage, 0.0):>21.2f}" for each in by_arm.values())
         print(f"  {stage:<39}{cells}")
     print(f"  {'in all':<39}" + "".join(f"{sum(each.values()):>21.2f}" for each in by_arm.values()))
@@ -505,7 +508,8 @@ def show(found: dict[str, Any]) -> None:
         return
     print(
         f"\na whole unified update: {whole['episodes']} episodes x {whole['members']}, {whole['steps']:,.0f} "
-        f"steps, {whole['processor_seconds']:.2f} s of CPU ({whole['steps_per_processor_second']:,.0f} steps/s); "
+        f"steps, {whole['processor_seconds']:.2f} s of CPU "
+        f"({whole['steps_per_processor_second']:,.0f} steps/s); "
         f"{whole['different_texts_frac']:.0%} of the learnt texts are different"
     )
     in_all = sum(whole["stages_ms"].values())

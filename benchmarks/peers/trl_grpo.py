@@ -2,8 +2,8 @@
 
     trl_grpo.py --model FOLDER --prompts FILE [--weights all|norm] [--kl 0.003] ...
 
-Answers one line of JSON at the start (versions), and one after every update: clock and processor seconds since
-the line that asked for it. An update is what TRL makes of one batch: prompts and sampling, reward, old and
+Answers one line of JSON at the start (versions), and one after every update: clock and processor seconds
+since its line came. An update is what TRL makes of one batch: prompts and sampling, reward, old and
 reference log-probabilities, and `--epochs` passes. Knows nothing of Athena. Runs in an environment of its own
 (`setup.sh`).
 """
