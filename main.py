@@ -21,7 +21,6 @@ from core.commandline import (
     RootGroup,
     console,
     emit_json,
-    not_built_option,
     progress,
     show,
 )
@@ -68,12 +67,6 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     return value
 
 
-def _built_agents(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value == "full":
-        raise click.UsageError("--agents full is not built yet; rules is what there is.", ctx)
-    return value
-
-
 def run_options(command: Decorated) -> Decorated:
     """The options that backtest, paper-trade and decide share."""
     options: list[Callable[[Decorated], Decorated]] = [
@@ -95,8 +88,7 @@ def run_options(command: Decorated) -> Decorated:
             type=click.Choice(["rules", "full"]),
             default="rules",
             show_default=True,
-            callback=_built_agents,
-            help="Which agents decide.",
+            help="Which agents decide: the rules alone, or with model, memory and learning.",
         ),
         click.option("--strategy", metavar="FILE.py:Class", help="Your own strategy decides."),
         click.option(
@@ -119,8 +111,18 @@ def run_options(command: Decorated) -> Decorated:
             metavar="FILE",
             help="Views for the agents: columns time, symbol, expected_return_frac, confidence.",
         ),
-        not_built_option("--news", metavar="FILE"),
-        not_built_option("--memory", metavar="SNAPSHOT"),
+        click.option(
+            "--news",
+            type=FILE,
+            metavar="FILE",
+            help="News for the full agents: columns time (with a zone), symbol, text.",
+        ),
+        click.option(
+            "--memory",
+            type=FILE,
+            metavar="SNAPSHOT",
+            help="What the full agents remember as they begin: a memory.db or an export. [default: nothing]",
+        ),
         click.option("--no-risk", is_flag=True, help="Without the risk manager."),
         runs_dir_option,
         click.option(
@@ -142,7 +144,6 @@ def runs_dir_option(command: Decorated) -> Decorated:
 @click.group(
     cls=RootGroup,
     modes=("backtest", "paper-trade", "dry-run"),
-    not_built=("why", "ablate"),
     context_settings=HELP_NAMES,
 )
 @click.option(
@@ -231,7 +232,7 @@ def _run_options(options: dict[str, Any]) -> Any:
     from agents.assemble import RunOptions
 
     absent = ("start", "end", "speed", "steps", "holdings", "as_of")
-    return RunOptions(**{**dict.fromkeys(absent), **options})
+    return RunOptions(**{**dict.fromkeys(absent), **options}, environment=os.environ)
 
 
 @cli.command("dry-run")
@@ -274,10 +275,14 @@ def runs_list(common: Common, runs_dir: Path | None) -> None:
 @runs.command("show")
 @click.argument("run")
 @click.option("--trades", is_flag=True, help="Also every closed round trip.")
-@not_built_option("--forecasts", is_flag=True)
+@click.option(
+    "--forecasts", is_flag=True, help="Also what its sealed forecasts were worth, by source."
+)
 @runs_dir_option
 @click.pass_obj
-def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> None:
+def runs_show(
+    common: Common, run: str, trades: bool, forecasts: bool, runs_dir: Path | None
+) -> None:
     """The summary of RUN: a path, a name, the beginning of one, or `last`."""
     config = common.config(runs_dir=runs_dir)
     from core.runlog import find_run
@@ -285,13 +290,92 @@ def runs_show(common: Common, run: str, trades: bool, runs_dir: Path | None) -> 
     from trading.result import Run
 
     found = Run(find_run(run, config.runs_dir))
-    round_trips = found.trades.to_dict("records") if trades else None
+    more: dict[str, Any] = {}
+    if trades:
+        more["round_trips"] = found.trades.to_dict("records")
+    if forecasts:
+        from agents.forecast_scores import forecast_report
+
+        more["forecasts"] = forecast_report(found.path)
     if common.json:
-        emit_json(found.to_dict() | ({"round_trips": round_trips} if trades else {}))
+        emit_json(found.to_dict() | more)
         return
     render_backtest(found.to_dict(), console())
     if trades:
         render_trades(found.trades, console())
+    if forecasts:
+        from agents.terminal import render_forecasts
+
+        render_forecasts(more["forecasts"], console())
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--order", metavar="ID", help="The order to explain, as o12.")
+@click.option("--at", metavar="TIME", help="The decision at this time or day; with --symbol.")
+@click.option("--symbol", metavar="S", help="The symbol it is about, traded or not; with --at.")
+@runs_dir_option
+@click.pass_obj
+def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | None) -> None:
+    """Why RUN sent an order, or none.
+
+    From the order back to the target, the views, what was recalled, and the limits that bound."""
+    config = common.config(runs_dir=runs_dir)
+    import asyncio
+
+    from agents.terminal import render_why
+    from agents.why import explain
+    from core.runlog import find_run
+    from memory.commands import neo4j_store
+
+    folder = find_run(run, config.runs_dir)
+    memory = config.memory
+    store = (
+        neo4j_store(memory.neo4j_uri, os.environ, folder.name) if memory.store == "neo4j" else None
+    )
+    show(common, asyncio.run(explain(folder, store=store, **question)), render_why)
+
+
+@cli.command("ablate")
+@click.option("--data", metavar="FILE|DIR", help="Bars of the real world. [default: the sample]")
+@click.option("--symbols", metavar="A,B", callback=_symbols, help="Only these symbols.")
+@click.option("--news", type=FILE, metavar="FILE", help="News of the real world.")
+@click.option("--start", metavar="DATE", help="First day that counts.")
+@click.option("--end", metavar="DATE", help="Last day, inclusive.")
+@click.option(
+    "--world",
+    type=click.Choice(["real", "planted", "noise"]),
+    default="real",
+    show_default=True,
+    help="Real bars; a made world with one recurring setup that pays; one without.",
+)
+@click.option("--arms", metavar="A,B", callback=_symbols, help="Which arms beside `full`.")
+@click.option("--plot", type=FILE, metavar="FILE", help="Also all differences as a PNG.")
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]")
+@click.pass_obj
+def ablate_command(
+    common: Common, /, world: Any, arms: Any, plot: Path | None, **options: Any
+) -> None:
+    """What each learned part is worth.
+
+    The same bars with one part changed, compared day by day."""
+    config = common.config(seed=options["seed"])
+    from agents.ablate import ablate
+    from agents.ablate import plot as draw
+    from agents.assemble import RunOptions
+    from agents.terminal import render_ablation
+
+    with progress("ablate") as advance:
+        report = ablate(
+            config,
+            RunOptions(**options, environment=os.environ),
+            world=world,
+            arms=arms or (),
+            progress=advance,
+        )
+    if plot is not None:
+        draw(report, plot)
+    show(common, report.to_dict(), render_ablation)
 
 
 # --- memory

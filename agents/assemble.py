@@ -14,8 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +39,10 @@ from core.config import AthenaConfig, RiskConfig, config_hash
 from core.errors import DataError, PriceMissing, UsageError
 from core.protocols import Agents, Strategy
 from core.runlog import RunFolder
-from core.types import Order
+from core.types import Order, StepRecord
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
+from trading.history import History
 from trading.panel import CLOSE, MARK, NEVER, Panel, as_traded_at
 from trading.paper import (
     finish_first,
@@ -51,6 +52,7 @@ from trading.paper import (
     stopping_on_signals,
     trade_rows,
 )
+from trading.portfolio import BookState
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
     Progress,
@@ -74,6 +76,8 @@ from trading.run import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from agents.learned import LearnedParts, SharedModel
+    from agents.news import NewsFeed
     from trading.market_data import MarketDataFeed
 
 T = TypeVar("T")
@@ -90,7 +94,8 @@ MANY_TIMES_EQUITY = 2.0
 class RunOptions:
     """What the command line, or a notebook, asks of one run, beside the configuration.
 
-    `data`, `strategy` and `weights` may also be a frame, an object with `decide`, and a frame.
+    `data`, `strategy`, `weights` and `news` may also be a frame, an object with `decide`, a frame, and lines
+    read already. `model` is a language model that is loaded already.
     """
 
     data: str | Path | pd.DataFrame | Panel | None = None
@@ -99,6 +104,10 @@ class RunOptions:
     start: str | None = None
     end: str | None = None
     agents: str = "rules"
+    news: Path | NewsFeed | None = None
+    memory: Path | None = None
+    model: SharedModel | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     strategy: str | Strategy | None = None
     params: tuple[tuple[str, str], ...] = ()
     weights: Path | pd.DataFrame | None = None
@@ -114,13 +123,30 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deciders:
-    """Who decides in a run, and how many bars they want first. `inputs` are files by hash."""
+    """Who decides in a run, and how many bars they want first. `inputs` are files by hash; `learned` are the
+    learned parts of the full agents."""
 
     agents: Agents
     risk: RiskManager | None
     warmup: int
     name: str
     inputs: Mapping[str, str] = field(default_factory=dict)
+    learned: LearnedParts | None = None
+
+    @asynccontextmanager
+    async def remembering(
+        self, account: Account, folder: Path | None, environment: Mapping[str, str]
+    ) -> AsyncIterator[None]:
+        """Within the block the account's memory is open, if these agents have one."""
+        if self.learned is None:
+            yield
+            return
+        from agents.coordinator import Coordinator
+
+        assert isinstance(self.agents, Coordinator)
+        async with self.learned.remembering(self.agents, folder, environment) as open_memory:
+            account.remembering = open_memory
+            yield
 
 
 def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
@@ -179,6 +205,17 @@ def build_deciders(
         )
     if options.params and not isinstance(options.strategy, str):
         raise UsageError("--param needs --strategy.", "Name the strategy they are for.")
+    full = options.agents == "full"
+    for name, value in (("--news", options.news), ("--memory", options.memory)):
+        if value is None:
+            continue
+        if chosen:
+            raise UsageError(
+                f"{name} feeds the agents, and {chosen[0]} decides in their place.",
+                "Give one of them.",
+            )
+        if not full:
+            raise UsageError(f"{name} needs --agents full.", "The rules read neither.")
     allow_short = config.trading.allow_short
     inputs: dict[str, str] = {}
     if options.universe is not None:
@@ -227,6 +264,20 @@ def build_deciders(
     indicators = (
         StreamIndicators(config.agents) if streaming else PanelIndicators(panel, config.agents)
     )
+    learned: LearnedParts | None = None
+    if full:
+        from agents.learned import build_learned, file_hash
+        from agents.news import read_news
+
+        news = None
+        if isinstance(options.news, Path):
+            news = read_news(options.news)
+            inputs["news"] = _sha256(options.news)
+        elif options.news is not None:
+            news = options.news
+        if options.memory is not None:
+            inputs["memory"] = _sha256(options.memory) and file_hash(options.memory)
+        learned = build_learned(config, news=news, snapshot=options.memory, model=options.model)
     coordinator = Coordinator(
         indicators=indicators,
         analyst=MarketAnalyst(config.agents.analyst, external_views=views),
@@ -238,8 +289,10 @@ def build_deciders(
         ),
         risk=risk,
         execution=execution,
+        mind=None if learned is None else learned.mind,
+        count_tokens=None if learned is None else learned.count_tokens,
     )
-    return Deciders(coordinator, risk, warmup, name, inputs)
+    return Deciders(coordinator, risk, warmup, name, inputs, learned)
 
 
 def _no_limits() -> RiskConfig:
@@ -338,6 +391,7 @@ def outcome_of(
     steps = len(curve.equity_usd)
     last = curve.first_row + steps - 1
     per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
+    cutoff = None if deciders.learned is None else deciders.learned.training_cutoff
     notes = [*panel.notes, *run_notes(account, deciders)]
     if calendar_note is not None:
         notes.append(calendar_note)
@@ -375,6 +429,10 @@ def outcome_of(
         decided_by=deciders.name,
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
+        training_cutoff=cutoff,
+        bars_inside_cutoff=None
+        if cutoff is None
+        else int(np.count_nonzero(times < np.datetime64(cutoff) + np.timedelta64(1, "D"))),
         command=shlex.join(["athena", *sys.argv[1:]])
         if sys.argv[0].endswith(("athena", "main.py"))
         else "",
@@ -400,6 +458,8 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        if deciders.learned is not None:
+            folder.note(**deciders.learned.facts())
         _log_start("backtest", panel, deciders, config, (span.first, span.last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
 
@@ -409,7 +469,8 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             assert task is not None
             try:
                 with stopping_on_signals(task.cancel):
-                    await replay(account, span, progress, folder.steps.flush)
+                    async with deciders.remembering(account, folder.path, options.environment):
+                        await replay(account, span, progress, folder.steps.flush)
             except asyncio.CancelledError:
                 return True
             return False
@@ -612,18 +673,22 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
     _log_start("decide", panel, deciders, config, (row, row))
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
-    for earlier in range(row):
-        skip_row(account, earlier)
+    holdings = None if options.holdings is None else read_holdings(options.holdings)
+
+    async def go() -> StepRecord | None:
+        async with deciders.remembering(account, None, options.environment):
+            await _live_through(account, span.first, row, config.learning.rehearsal_bars)
+            if holdings is not None:
+                _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
+            return await run_step(account, row)
+
+    record = run_sync(go())
     notes = list(panel.notes)
-    if options.holdings is not None:
-        holdings = read_holdings(options.holdings)
-        _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
-        if holdings.cash_usd is None:
-            notes.append("The holdings have no CASH line: cash is taken to be 0.")
+    if holdings is not None and holdings.cash_usd is None:
+        notes.append("The holdings have no CASH line: cash is taken to be 0.")
     age = _age_note(panel, row, options.as_of)
     if age is not None:
         notes.append(age)
-    record = run_sync(run_step(account, row))
     assert record is not None
     equity = record["equity_usd"]
     if not equity > 0.0:
@@ -648,6 +713,24 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
         notes=notes,
     )
+
+
+async def _live_through(account: Account, first: int, row: int, bars: int) -> None:
+    """Make every row before `row` known; agents with a memory learn from the last `bars` from `first` on."""
+    from agents.coordinator import Coordinator
+
+    tape, remembering = account.tape, account.remembering
+    for earlier in range(row):
+        skip_row(account, earlier)
+        if remembering is None or earlier < max(first, row - bars):
+            continue
+        assert isinstance(remembering.agents, Coordinator)
+        history, count = History(tape.shown, earlier), tape.count
+        marks = tape.stack[MARK, earlier, :count].copy()
+        cash = account.portfolio.cash_usd
+        nothing = BookState(cash, cash, tape.symbols, (0.0,) * count, marks)
+        remembered = await remembering.stage.remember(history, nothing, (), ())
+        await remembering.agents.rehearse(history, nothing, remembered)
 
 
 def _estimated(
@@ -775,6 +858,8 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         seed=config.seed,
         data=data_manifest(panel, deciders.inputs),
     ) as folder:
+        if deciders.learned is not None:
+            folder.note(**deciders.learned.facts())
         last = None if endless else panel.rows - 1
         _log_start("paper-trade", panel, deciders, config, (first, last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
@@ -782,17 +867,18 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         async def go() -> None:
             stop = asyncio.Event()
             with stopping_on_signals(stop.set):
-                await trade_rows(
-                    account,
-                    feed,
-                    first=first,
-                    steps=options.steps,
-                    pause_seconds=pause,
-                    clock=SystemClock(stop),
-                    stop=stop,
-                    flush=folder.steps.flush,
-                    progress=progress,
-                )
+                async with deciders.remembering(account, folder.path, options.environment):
+                    await trade_rows(
+                        account,
+                        feed,
+                        first=first,
+                        steps=options.steps,
+                        pause_seconds=pause,
+                        clock=SystemClock(stop),
+                        stop=stop,
+                        flush=folder.steps.flush,
+                        progress=progress,
+                    )
 
         run_sync(go())
         risk_state = None if deciders.risk is None else deciders.risk.state_dict()
@@ -869,11 +955,26 @@ def dry_run(config: AthenaConfig) -> DryRunReport:
             f"and {filled} fills in memory",
         ),
         Part("live feed", "off", "not built yet"),
-        Part("model", "off", "no run uses it yet; `athena model` works"),
-        Part("memory", "off", "not part of a run yet; `athena memory` works"),
-        Part("learning", "off", "not built yet"),
+        *_learned_parts(config),
     ]
     return DryRunReport(tuple(parts), tuple(taken_names()))
+
+
+def _learned_parts(config: AthenaConfig) -> list[Part]:
+    """What a run of the full agents has beside the rules."""
+    full = "with --agents full"
+    model = config.olmoe.model_path or "the shipped small model"
+    memory = config.memory
+    return [
+        Part("model", "real" if config.model.enabled else "off", f"{model}; {full}"),
+        Part(
+            "memory",
+            "off" if memory.policy == "none" else "real",
+            f"{memory.store}, policy {memory.policy}; {full}",
+        ),
+        Part("learning", "real" if config.learning.enabled else "off", full),
+        Part("communication", "real" if config.communication.enabled else "off", full),
+    ]
 
 
 OUR_NAMES = (

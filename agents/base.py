@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from agents.indicators import IndicatorRow
+    from agents.messages import Bus
     from core.protocols import History, State
     from core.types import OrderIntent, Verdict, Views
 
@@ -48,7 +49,8 @@ class Observation:
 class AgentContext:
     """What the coordinator hands to one agent at one step.
 
-    `messages` are the actions of the agents before it, in order. `metadata["market_data"]` is
+    `messages` are the actions of the agents before it, in order; `bus`, where there is one, carries what
+    they tell each other beside them. `memory_context` are recalled texts. `metadata["market_data"]` is
     `MarketData`. `observation` holds the same facts as typed values; the built-in agents read only that.
     """
 
@@ -58,6 +60,7 @@ class AgentContext:
     messages: tuple[AgentAction, ...]
     metadata: Mapping[str, Any]
     observation: Observation
+    bus: Bus | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,8 @@ Numbers are rounded where they pass from one stage to the next, so the record ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,13 +28,16 @@ from agents.base import AgentContext, MarketData, Observation
 from agents.execution import ExecutionAgent, decision
 from agents.indicators import PanelIndicators
 from agents.market_analyst import MarketAnalyst
+from agents.messages import Bus, post_evidence, post_limits
 from agents.risk_manager import RiskManager
 from agents.strategy import StrategyAgent
 from core.types import Decision, Verdict, Views
 
 if TYPE_CHECKING:
-    from agents.base import AgentAction
+    from agents.base import AgentAction, ViewsAction
     from agents.indicators import Indicators
+    from agents.mind import Judgement, Mind
+    from agents.remembered import Remembered
     from core.protocols import History, State
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,8 +56,13 @@ class Coordinator:
         strategy: StrategyAgent,
         risk: RiskManager,
         execution: ExecutionAgent,
+        mind: Mind | None = None,
+        count_tokens: Callable[[str], int] | None = None,
     ) -> None:
+        """`mind` weighs the sources of forecasts; `count_tokens` opens the bus on which agents talk."""
         self._indicators = indicators
+        self.mind = mind
+        self._count_tokens = count_tokens
         self._analyst = analyst
         self._strategy = strategy
         self.risk = risk
@@ -65,6 +75,25 @@ class Coordinator:
 
     async def decide(self, history: History, state: State) -> Decision:
         """One decision at the history's present close."""
+        return await self._decide(history, state, None)
+
+    async def decide_remembering(
+        self, history: History, state: State, remembered: Remembered
+    ) -> Decision:
+        """The same with what the memory stage recalled."""
+        return await self._decide(history, state, remembered)
+
+    async def rehearse(self, history: History, state: State, remembered: Remembered) -> None:
+        """Learn from a step without deciding anything."""
+        row = self._indicators.at(history)
+        seen = Observation(history, state, state.weight_array, row)
+        context = AgentContext(self._analyst.task, history, (), (), {}, seen)
+        views = await self._analyst.act(await self._analyst.think(context))
+        self._judge(views, remembered, None)
+
+    async def _decide(
+        self, history: History, state: State, remembered: Remembered | None
+    ) -> Decision:
         held = state.weight_array
         row = self._indicators.at(history)
         metadata = {"market_data": MarketData(history)}
@@ -72,11 +101,17 @@ class Coordinator:
         def context(
             task: str, observation: Observation, messages: tuple[AgentAction, ...]
         ) -> AgentContext:
-            return AgentContext(task, history, (), messages, metadata, observation)
+            return AgentContext(task, history, lines, messages, metadata, observation, bus)
+
+        bus = None
+        lines = () if remembered is None else remembered.lines
+        if remembered is not None and self._count_tokens is not None:
+            bus = Bus(self._count_tokens)
 
         seen = Observation(history, state, held, row)
         analyst = self._analyst
         views = await analyst.act(await analyst.think(context(analyst.task, seen, ())))
+        judged = None if remembered is None else self._judge(views, remembered, bus)
 
         seen = Observation(history, state, held, row, views.views, views.horizon_bars)
         strategy = self._strategy
@@ -89,6 +124,8 @@ class Coordinator:
         review = await risk.act(await risk.think(context(risk.task, seen, (views, targets))))
 
         accepted = review.accepted_frac
+        if bus is not None and review.verdict:
+            post_limits(bus, risk.name, review.verdict)
         seen = Observation(
             history, state, held, row, views.views, views.horizon_bars, wanted, accepted
         )
@@ -101,9 +138,31 @@ class Coordinator:
         if conflicts is not None:
             kept = np.where(np.isnan(wanted), held, wanted)
             verdict = _merged(conflicts, targets.wanted_frac, kept, verdict, history.symbols)
-        return decision(
-            views.voices, accepted, verdict, (orders.intents, orders.cancel_columns), history
+        voices = views.voices if judged is None else (*views.voices, judged.view)
+        decided = decision(
+            voices, accepted, verdict, (orders.intents, orders.cancel_columns), history
         )
+        if remembered is None or judged is None:
+            return decided
+        return replace(
+            decided,
+            forecasts={**judged.sealed, "answers": [each.receipt() for each in remembered.answers]},
+            memory={"operations": list(remembered.operations), "recalled": judged.recalled},
+            messages=[] if bus is None else bus.transcript(),
+        )
+
+    def _judge(
+        self, views: ViewsAction, remembered: Remembered, bus: Bus | None
+    ) -> Judgement | None:
+        """Learn from what became known, weigh all sources, and tell the strategy agent."""
+        mind = self.mind
+        if mind is None:
+            return None
+        mind.learn(remembered.answers)
+        judged = mind.judge(remembered, views.views, views.horizon_bars)
+        if bus is not None:
+            post_evidence(bus, self._analyst.name, remembered, judged)
+        return judged
 
     def _settle(
         self, wanted: FloatArray, held: FloatArray, views: Views

@@ -44,11 +44,16 @@ class Sheet:
         return f"{self.name}, row {int(self.lines[row])}"
 
 
-def read_sheet(source: Path | pd.DataFrame, columns: Sequence[str], what: str) -> Sheet:
+def read_sheet(
+    source: Path | pd.DataFrame,
+    columns: Sequence[str],
+    what: str,
+    aliases: Mapping[str, str] | None = None,
+) -> Sheet:
     """A CSV (also .gz), Parquet or Feather file, or a frame, with at least these columns, in any case.
 
-    `date`, `timestamp` and `datetime` stand for `time`, `ticker` for `symbol`. Text stays text, so that a
-    symbol may be called NA or 0050.
+    `date`, `timestamp` and `datetime` stand for `time`, `ticker` for `symbol`; `aliases` are more.
+    Text stays text, so that a symbol may be called NA or 0050.
     Raises: DataError for a missing file, a table that cannot be read, missing columns, an empty table.
     """
     import pandas as pd
@@ -60,7 +65,8 @@ def read_sheet(source: Path | pd.DataFrame, columns: Sequence[str], what: str) -
     else:
         name = f"--{what} {source}"
         frame, first = _read_file(source, name)
-    frame.columns = pd.Index([_column_name(column) for column in frame.columns])
+    named = [_column_name(column) for column in frame.columns]
+    frame.columns = pd.Index([(aliases or {}).get(column, column) for column in named])
     lines = np.arange(first, first + len(frame))
     if isinstance(source, Path) and first == 2:
         blank = (frame == "").all(axis=1).to_numpy(dtype=bool)
@@ -135,7 +141,8 @@ def _numbers(sheet: Sheet, column: str, *, empty: bool = False) -> FloatArray:
     return np.where(blank, np.nan, values)
 
 
-def _symbols(sheet: Sheet) -> list[str]:
+def symbols_of(sheet: Sheet) -> list[str]:
+    """The column of symbols. Raises: DataError where one is missing."""
     cells = sheet.frame["symbol"]
     names = cells.astype(str).str.strip()
     absent = np.flatnonzero((cells.isna() | (names == "")).to_numpy(dtype=bool))
@@ -239,7 +246,7 @@ def read_weights(source: Path | pd.DataFrame) -> WeightsStrategy:
     if isinstance(source, pd.DataFrame) and _is_wide(source):
         source = _long(source)
     sheet = read_sheet(source, ("time", "symbol", "weight"), "weights")
-    symbols, times = _symbols(sheet), _times(sheet)
+    symbols, times = symbols_of(sheet), _times(sheet)
     _refuse_twice(sheet, times, symbols, "weight")
     return WeightsStrategy(times, symbols, _numbers(sheet, "weight", empty=True))
 
@@ -310,7 +317,7 @@ def read_views(path: Path) -> ViewsTable:
         raise DataError(
             f"{sheet.at(row)}: confidence is {confidence[row]}.", "It lies between 0 and 1."
         )
-    symbols, times = _symbols(sheet), _times(sheet)
+    symbols, times = symbols_of(sheet), _times(sheet)
     _refuse_twice(sheet, times, symbols, "view")
     return ViewsTable(times, symbols, _numbers(sheet, "expected_return_frac"), confidence)
 
@@ -329,7 +336,7 @@ def read_holdings(path: Path) -> Holdings:
     Raises: DataError, also for a symbol named twice.
     """
     sheet = read_sheet(path, ("symbol", "quantity"), "holdings")
-    symbols, quantities = _symbols(sheet), _numbers(sheet, "quantity")
+    symbols, quantities = symbols_of(sheet), _numbers(sheet, "quantity")
     held: dict[str, float] = {}
     for row, (symbol, quantity) in enumerate(zip(symbols, quantities.tolist(), strict=True)):
         if symbol in held:

@@ -13,6 +13,9 @@ limits (`agents/risk_manager.py` cuts what is too much) and orders.
 2. The mix is the mean of the signals present, by their weights. The analyst's view joins it as one more
    signal, its expected return / (`view_full_ratio` x volatility over its horizon), cut to [-1, 1], with the
    weight `views_weight` x confidence. A view that abstains joins with no weight, which is not a 0.
+   So does what all sources of forecasts come to (`agents/mind.py`), if there are any: its expected return /
+   (`learned_full_deviations` x volatility over its horizon), with the weight `learned_weight` x its proven
+   confidence; its dispersion ratio scales the volatility below.
 3. Sizing: raw weight = mix / volatility (floored), long-only unless shorting is allowed. All are scaled so
    that the portfolio's volatility over the last `portfolio_volatility_bars` would have been the target times
    the conviction, min(1, mean |mix| / `full_signal_frac`); then each weight is cut to `max_weight_frac` and
@@ -36,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.base import AgentContext, BaseAgent, Observation, TargetsAction, Thought
+from agents.messages import ForecastTold
 from agents.returns import ReturnsWindow
 
 if TYPE_CHECKING:
@@ -116,6 +120,10 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
             share = np.where(speaks, share, 0.0)
             total = np.maximum(weight + share, _SMALLEST)
             signal = (signal * weight + share * np.where(speaks, view, 0.0)) / total
+        volatility = row.volatility
+        told = None if context.bus is None else context.bus.read(self.name, ForecastTold)
+        if told:
+            signal, volatility = self._heard(told[0].payload, signal, weight, row)
         eligible = (weight >= self._enough) & ~np.isnan(row.volatility)
         stale = history.stale[-1]
         if np.maximum.reduce(stale) > self._config.stale_bars:
@@ -123,7 +131,7 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         barred = history.barred
         if barred is not None:
             eligible &= ~barred
-        return StrategyThought(context, signal, row.volatility * self._year_root, eligible)
+        return StrategyThought(context, signal, volatility * self._year_root, eligible)
 
     async def act(self, thought: StrategyThought) -> TargetsAction:
         observation = thought.context.observation
@@ -131,6 +139,28 @@ class StrategyAgent(BaseAgent[StrategyThought, TargetsAction]):
         return TargetsAction(
             self.name, self.banded(wanted, thought.eligible, observation.held_frac)
         )
+
+    def _heard(
+        self, told: ForecastTold, signal: FloatArray, weight: FloatArray, row: IndicatorRow
+    ) -> tuple[FloatArray, FloatArray]:
+        """(the signal with the learned view joined, the volatility as the forecast has it).
+
+        A view counts in full at `learned_full_deviations` of the symbol's own horizon volatility.
+        """
+        view = told.view
+        share = view.confidence_frac * self._config.learned_weight
+        full = row.volatility * (
+            self._config.learned_full_deviations * math.sqrt(told.horizon_bars)
+        )
+        lean = np.minimum(
+            np.maximum(view.expected_return_frac / np.maximum(full, _SMALLEST), -1.0), 1.0
+        )
+        speaks = ~np.isnan(lean)
+        share = np.where(speaks, share, 0.0)
+        total = np.maximum(weight + share, _SMALLEST)
+        joined: FloatArray = (signal * weight + share * np.where(speaks, lean, 0.0)) / total
+        heard: FloatArray = row.volatility * told.dispersion_ratio
+        return np.where(share > 0.0, joined, signal), heard
 
     def mix(self, row: IndicatorRow) -> tuple[FloatArray, FloatArray]:
         """(mean of the signals present, the sum of their weights), in the shapes of the indicators."""

@@ -31,6 +31,7 @@ from core.config import AthenaConfig
 from core.types import MarketState
 from models.forecaster import LogisticRegression, OLMoEForecaster, climatology
 from models.olmoe import OLMoEModel
+from models.scores import brier_scores, log_scores, mean_interval
 from models.state import HORIZON_BARS
 from trading.sources.load import load_panel
 from training.data.corpus import clean_corpus, deduplicate
@@ -38,7 +39,6 @@ from training.data.importers import read_texts
 from training.data.samples import NewsBook, Sample, build_samples, cut
 from training.data.split import Series, symbol_series
 from training.nano.evaluate import Cases, baseline_chances, cases
-from training.nano.scores import brier_scores, log_scores, mean_interval
 from training.nano.simulate import simulate
 from training.stage1_finetune.finetune import stage1_finetune
 from training.stage1_finetune.trainer import OrderedRows, collate, token_losses

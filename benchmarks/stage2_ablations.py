@@ -1,6 +1,6 @@
 """What each part of stage 2 is worth: short trainings with one thing changed, beside the unchanged one.
 
-    python benchmarks/stage2_ablations.py --out OUT [--arms a,b] [--seeds 3] [--steps 40] [--episodes 300]
+    python benchmarks/stage2_ablations.py --out OUT [--arms a,b] [--seeds 3] [--steps 60] [--episodes 300]
 
 Every arm is trained from the same seeds with the same budget and judged on the same episodes (validation
 split, never the test). A run that is there already (`OUT/arm-seed.json`) is not trained again: a broken run
@@ -54,6 +54,9 @@ class Arm:
     exploration: float = 0.0
 
 
+SHORT_ENTROPY = 0.015
+"""Less than in a whole training: a short one must settle sooner."""
+
 SINGLE, MULTI, UNIFIED = STAGES
 ARMS = {
     "base": Arm(),
@@ -80,7 +83,13 @@ ARMS = {
 def train(arm: Arm, seed: int, steps: int, batch: int, episodes: list[Episode]) -> dict[str, Any]:
     """Train one arm and judge its last weights by the likeliest action."""
     settings = Stage2Config.model_validate(
-        {"steps": steps, "batch_episodes": batch, "eval_steps": steps, **arm.settings}
+        {
+            "steps": steps,
+            "batch_episodes": batch,
+            "eval_steps": steps,
+            "entropy_coefficient": SHORT_ENTROPY,
+            **arm.settings,
+        }
     )
     model = OLMoEModel().load()
     rollouts = RolloutSettings(
@@ -136,7 +145,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--episodes", type=int, default=300)
     chosen = parser.parse_args()

@@ -32,11 +32,7 @@ from core.errors import ConfigError
 from core.files import write_atomic
 
 NOT_BUILT: Mapping[str, str] = {
-    "model.enabled": "the language model",
-    "memory.policy": "the memory's learned policy",
-    "communication.enabled": "communication between agents",
     "evolution.enabled": "evolution of agents",
-    "learning.enabled": "learning from outcomes",
 }
 """Keys that are promised (or reserved) and whose feature is not there yet: setting one is refused.
 
@@ -163,7 +159,8 @@ class StrategyConfig(Section):
     """The strategy agent: four signals, their weights in the mix, the volatility target, the band.
 
     `views_weight` is what the analyst's view weighs beside the signals; a view of `view_full_ratio`
-    standard deviations counts in full. Volatilities are annual: `bars_per_year` bars, or, where it is null,
+    standard deviations counts in full; `learned_weight` and `learned_full_deviations` are the same for what
+    all sources of forecasts come to. Volatilities are annual: `bars_per_year` bars, or, where it is null,
     as many as `data.calendar` has at the data's interval.
     `conflict_confidence_frac` is how sure a contrary view must be to stop a purchase; null never.
     """
@@ -174,6 +171,8 @@ class StrategyConfig(Section):
     breakout_weight: Weight = 0.35
     views_weight: Weight = 0.25
     view_full_ratio: Positive = 0.05
+    learned_weight: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    learned_full_deviations: Positive = 0.2
     min_signal_frac: Frac = 0.5
     time_series_bars: Windows = 252
     breakout_bars: Windows = 55
@@ -265,7 +264,9 @@ class AgentsConfig(Section):
 
 
 class ModelConfig(Section):
-    enabled: bool = False
+    """Whether the language model forecasts in a run of the full agents."""
+
+    enabled: bool = True
 
 
 class OLMoEIntegrationConfig(Section):
@@ -284,7 +285,10 @@ class OLMoEIntegrationConfig(Section):
 
 
 class MemoryConfig(Section):
-    """Where memories are kept and who decides about them; `entry_cap: null` is no cap."""
+    """Where memories are kept and who decides about them; `entry_cap: null` is no cap.
+
+    `policy` is one of `agents/memory_choices.py: RULES`; `none` keeps and recalls nothing.
+    """
 
     store: Literal["sqlite", "neo4j"] = "sqlite"
     path: Path = Path("memory.db")
@@ -306,7 +310,9 @@ class MemoryConfig(Section):
 
 
 class CommunicationConfig(Section):
-    enabled: bool = False
+    """Whether agents talk in a run of the full agents; in silence, no forecast reaches the strategy."""
+
+    enabled: bool = True
 
 
 class EvolutionConfig(Section):
@@ -314,10 +320,15 @@ class EvolutionConfig(Section):
 
 
 class LearningConfig(Section):
-    """`exploration_coefficient`: what a new direction of the hidden state adds to a training step's advantage
+    """Learning from outcomes in a run of the full agents; without it all sources of forecasts weigh the same
+    and nothing they say is believed. `analyst`: whether the market analyst's view is a source.
+    `decide` lives through the last `rehearsal_bars` bars first, without trading, to learn from them.
+    `exploration_coefficient`: what a new direction of the hidden state adds to a training step's advantage
     (RepExp, arXiv 2510.11686); 0 is off."""
 
-    enabled: bool = False
+    enabled: bool = True
+    analyst: bool = True
+    rehearsal_bars: Annotated[int, Field(ge=0, le=100_000)] = 252
     exploration_coefficient: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
 
 

@@ -6,8 +6,9 @@ Shapes: T rows of time, N symbols. Arrays of prices are float64 with NaN where a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 from core.memories import (
     Branch,
@@ -18,7 +19,7 @@ from core.memories import (
     StoredVector,
     Version,
 )
-from core.types import Decision, Target
+from core.types import Decision, Fill, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     TimeArray = npt.NDArray[np.datetime64]
 
 ResultT = TypeVar("ResultT")
+RememberedT = TypeVar("RememberedT")
+RecalledT_co = TypeVar("RecalledT_co", covariant=True)
+HeardT_contra = TypeVar("HeardT_contra", contravariant=True)
 
 
 class History(Protocol):
@@ -129,6 +133,56 @@ class Agents(Protocol):
     """What `run_step` asks once per step: the five agents, or a user's strategy in their place."""
 
     async def decide(self, history: History, state: State) -> Decision: ...
+
+
+class ClosedTrade(Protocol):
+    """A round trip that a fill closed, net of `costs_usd`; `quantity` is what was entered, signed."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def entry_time(self) -> str: ...
+    @property
+    def exit_time(self) -> str: ...
+    @property
+    def quantity(self) -> float: ...
+    @property
+    def entry_price(self) -> float: ...
+    @property
+    def pnl_usd(self) -> float: ...
+    @property
+    def costs_usd(self) -> float: ...
+
+
+class MemoryStage(Protocol[RecalledT_co]):
+    """What `run_step` does between the fills and the agents: remember what happened, recall what is like it.
+
+    `fills` and `closed` are those of the present bar. What it hands on is for the agents alone.
+    """
+
+    async def remember(
+        self,
+        history: History,
+        state: State,
+        fills: Sequence[Fill],
+        closed: Sequence[ClosedTrade],
+    ) -> RecalledT_co: ...
+
+
+class RememberingAgents(Protocol[HeardT_contra]):
+    """Agents that are given what their memory stage recalled."""
+
+    async def decide_remembering(
+        self, history: History, state: State, remembered: HeardT_contra
+    ) -> Decision: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remembering(Generic[RememberedT]):
+    """A memory stage and the agents that read what it recalls."""
+
+    stage: MemoryStage[RememberedT]
+    agents: RememberingAgents[RememberedT]
 
 
 class RiskReview(Protocol):

@@ -117,7 +117,8 @@ class Decision:
     """All that the agents (or a user's strategy) decided at one step, before the broker sees it.
 
     `targets` are the accepted weights by symbol, zeros left out. `cancel_columns` are columns whose
-    working order ends without a successor (a target that needs no order).
+    working order ends without a successor (a target that needs no order). `forecasts`, `memory` and
+    `messages` are as the record has them; None where no learned part took part.
     """
 
     views: tuple[Views, ...] = ()
@@ -125,6 +126,9 @@ class Decision:
     verdict: tuple[Verdict, ...] = ()
     intents: tuple[OrderIntent, ...] = ()
     cancel_columns: tuple[int, ...] = ()
+    forecasts: Mapping[str, Any] | None = None
+    memory: Mapping[str, Any] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
 
 
 class StepRecord(TypedDict):
@@ -149,6 +153,9 @@ class StepRecord(TypedDict):
     cash_usd: float
     equity_usd: float
     borrow_usd: float
+    forecasts: Mapping[str, Any]
+    memory: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,13 @@ def _store(which: Which, read_only: bool) -> MemoryStore:
     return SqliteStore(folder / "memory.db", read_only=read_only)
 
 
-def neo4j_store(uri: str | None, environment: Mapping[str, str], run: str) -> Neo4jStore:
-    """The server of `memory.neo4j_uri` or NEO4J_URI. Raises: ConfigError without address or password."""
+def neo4j_store(
+    uri: str | None, environment: Mapping[str, str], run: str, seed: str | None = None
+) -> Neo4jStore:
+    """The server of `memory.neo4j_uri` or NEO4J_URI; `seed` fixes the ids of a new run.
+
+    Raises: ConfigError without address or password.
+    """
     address = uri or environment.get("NEO4J_URI")
     if not address:
         raise ConfigError(
@@ -87,7 +92,7 @@ def neo4j_store(uri: str | None, environment: Mapping[str, str], run: str) -> Ne
             "Set it (and NEO4J_USERNAME, unless it is neo4j).",
         )
     username = environment.get("NEO4J_USERNAME", "neo4j")
-    return Neo4jStore(address, username, password, run=run)
+    return Neo4jStore(address, username, password, run=run, seed=seed)
 
 
 def moment(text: str | None, what: str) -> datetime | None:

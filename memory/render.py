@@ -123,8 +123,32 @@ def entry(value: Json, console: Console) -> None:
             ("valid", f"{_word(value['valid_from'])} to {_word(value['valid_to'])}"),
             ("recorded", f"{_word(value['recorded_from'])} to {_word(value['recorded_to'])}"),
             ("outcome known", value["outcome_at"]),
+            *_credit_rows(value["metadata"].get("credit")),
         ],
     )
+
+
+def _credit_rows(credit: Any) -> list[tuple[str, str]]:
+    """An entry's record in runs: how often it was recalled, and what it brought, with a 95 % interval."""
+    try:
+        count, total = int(credit["recalled"]), float(credit["total"])
+        squares, trades = float(credit["squares"]), int(credit["trades"])
+        gained = float(credit["trade_total"])
+    except (TypeError, KeyError, ValueError):
+        return []
+    rows = [("recalled", f"for {count:,} answered forecasts, {trades:,} closed trades")]
+    if count:
+        mean = total / count
+        half = 1.96 * (max(squares / count - mean * mean, 0.0) * OVERLAP / count) ** 0.5
+        told = f"{mean:+.4f} nats a forecast ({mean - half:+.4f} to {mean + half:+.4f})"
+        rows.append(("credit", told))
+    if trades:
+        rows.append(("trade credit", f"{gained / trades:+.3f} deviations a trade"))
+    return rows
+
+
+OVERLAP = 5
+"""Forecasts look five bars ahead, so that as many in a row share an outcome: the interval allows for it."""
 
 
 def versions(value: Json, console: Console) -> None:

@@ -49,13 +49,6 @@ def test_every_command_has_help_with_the_global_options(athena: Athena, command:
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["backtest", "--agents", "full"], "--agents full"),
-        (["backtest", "--news", "x.csv"], "--news"),
-        (["paper-trade", "--memory", "m.db"], "--memory"),
-        (["decide", "--memory", "m.db"], "--memory"),
-        (["runs", "show", "last", "--forecasts"], "--forecasts"),
-        (["why", "last", "--order", "1"], "why"),
-        (["ablate"], "ablate"),
         (["train", "stage2"], "train stage2"),
     ],
 )

@@ -23,7 +23,7 @@ from tests.market_files import QUICK_AGENTS, made_market, quick_config, write_ma
 
 RECORD_KEYS = [
     "step", "as_of", "inputs_hash", "views", "targets", "verdict", "orders", "fills", "positions",
-    "cash_usd", "equity_usd", "borrow_usd",
+    "cash_usd", "equity_usd", "borrow_usd", "forecasts", "memory", "messages",
 ]  # fmt: skip
 ORDER_KEYS = [
     "id", "symbol", "side", "quantity", "value_usd", "type", "limit_price", "stop_price", "tif", "tag",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from core.errors import PriceMissing
-from core.protocols import Agents
+from core.protocols import Agents, Remembering
 from core.types import Decision, Fill, Order, OrderIntent, StepRecord, Verdict, Views
 from trading.broker import SimulatedBroker
 from trading.costs import DOLLAR_DIGITS
@@ -27,6 +27,8 @@ from trading.portfolio import BookState, Portfolio
 
 FloatArray = npt.NDArray[np.float64]
 NO_DECISION = Decision()
+NO_FORECASTS: dict[str, Any] = {}
+NO_MEMORY: dict[str, Any] = {"operations": [], "recalled": {}}
 _new_tuple = tuple.__new__  # what the class's own constructor does, in a third of the time
 
 
@@ -71,7 +73,8 @@ class Account:
     """Everything a run carries from one step to the next.
 
     `write` takes one JSON line per step, or is None in sweep mode, which keeps the curve alone.
-    `bound` counts how often each reason code of a verdict bound.
+    `bound` counts how often each reason code of a verdict bound. With `remembering`, its memory stage acts
+    before its agents decide, and `agents` are not asked.
     """
 
     __slots__ = (
@@ -81,6 +84,7 @@ class Account:
         "charges_borrow",
         "curve",
         "portfolio",
+        "remembering",
         "step",
         "tape",
         "write",
@@ -96,6 +100,7 @@ class Account:
         write: Callable[[bytes], object] | None,
         *,
         charges_borrow: bool = False,
+        remembering: Remembering[Any] | None = None,
     ) -> None:
         self.tape = tape
         self.portfolio = portfolio
@@ -103,6 +108,7 @@ class Account:
         self.agents = agents
         self.write = write
         self.charges_borrow = charges_borrow
+        self.remembering = remembering
         self.curve = Curve(portfolio.cash_usd)
         self.bound: dict[str, int] = {}
         self.step = 0
@@ -130,6 +136,7 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
     tape.reveal(row)
     count = tape.count
 
+    trips = len(portfolio.trips)
     borrow = broker.charge_borrow() if account.charges_borrow and portfolio.held else 0.0
     fills: list[Fill] = broker.fill_bar() if broker.working else []
     orders: list[Order] = []
@@ -160,10 +167,16 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
     equity = round(portfolio.cash_usd + value, DOLLAR_DIGITS)
 
     if equity > 0.0:
-        decision = await account.agents.decide(
-            History(tape.shown, row),
-            _new_tuple(BookState, (equity, portfolio.cash_usd, tape.symbols, positions, marks)),
-        )
+        history = History(tape.shown, row)
+        book = _new_tuple(BookState, (equity, portfolio.cash_usd, tape.symbols, positions, marks))
+        remembering = account.remembering
+        if remembering is None:
+            decision = await account.agents.decide(history, book)
+        else:
+            remembered = await remembering.stage.remember(
+                history, book, fills, portfolio.trips[trips:]
+            )
+            decision = await remembering.agents.decide_remembering(history, book, remembered)
     else:
         decision = _wind_up(account)
     if decision.cancel_columns and broker.working:
@@ -198,6 +211,9 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
         "cash_usd": portfolio.cash_usd,
         "equity_usd": equity,
         "borrow_usd": borrow,
+        "forecasts": NO_FORECASTS if decision.forecasts is None else decision.forecasts,
+        "memory": NO_MEMORY if decision.memory is None else decision.memory,
+        "messages": decision.messages or (),
     }
     line = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
     account.written_bytes += len(line) + 1

@@ -11,13 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.config import TradingConfig
 from core.errors import DataError
-from core.protocols import Agents, History, State
+from core.protocols import Agents, History, Remembering, State
 from core.types import Decision, OrderIntent
 from trading.broker import SimulatedBroker
 from trading.calendar import bars_per_year
@@ -125,6 +126,7 @@ def open_account(
     agents: Agents,
     trading: TradingConfig,
     write: Write | None,
+    remembering: Remembering[Any] | None = None,
 ) -> Account:
     """A fresh account over a panel, before its first row. `write` is None in sweep mode."""
     tape = Tape(panel, trading.delisting_bars)
@@ -148,7 +150,15 @@ def open_account(
         delisting_bars=trading.delisting_bars,
         intraday=panel.interval != "1d",
     )
-    return Account(tape, portfolio, broker, agents, write, charges_borrow=trading.allow_short)
+    return Account(
+        tape,
+        portfolio,
+        broker,
+        agents,
+        write,
+        charges_borrow=trading.allow_short,
+        remembering=remembering,
+    )
 
 
 async def replay(

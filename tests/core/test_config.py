@@ -232,12 +232,12 @@ def test_a_key_whose_feature_is_not_built_is_refused_when_set(dotted: str) -> No
 
 
 def test_a_key_whose_feature_is_not_built_may_be_set_to_its_default() -> None:
-    assert load(sets=["memory.policy=heuristic", "learning.enabled=false"]).config == AthenaConfig()
+    assert load(sets=["evolution.enabled=false"]).config == AthenaConfig()
 
 
 def test_a_config_made_in_code_is_held_to_the_same() -> None:
-    with pytest.raises(ConfigError, match=r"memory\.policy"):
-        AthenaConfig(memory={"policy": "recency"})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"evolution\.enabled"):
+        AthenaConfig(evolution={"enabled": True})  # type: ignore[arg-type]
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -28,6 +28,7 @@ from models.forecaster import (
     ewma_chances,
     ewma_volatility,
 )
+from models.scores import brier_scores, log_scores, mean_interval
 from models.state import HORIZON_BARS, WARM_UP_BARS, StateNumbers, buckets, utc
 from training.data.split import (
     TEST,
@@ -40,7 +41,6 @@ from training.data.split import (
 )
 from training.nano.corpus import prose, real_narratives
 from training.nano.kneser_ney import KneserNeyTrigram
-from training.nano.scores import brier_scores, log_scores, mean_interval
 from training.nano.simulate import simulate
 
 if TYPE_CHECKING:

@@ -331,7 +331,7 @@ def _memory_error(error: Exception, settings: Stage1Config) -> Exception:
 
 def _metrics(before: dict[str, Any], after: dict[str, Any], data: Stage1Data) -> dict[str, Any]:
     """Perplexity per token of the validation's language part, and mean log scores of the answers."""
-    from training.nano.scores import brier_scores, log_scores, mean_interval
+    from models.scores import brier_scores, log_scores, mean_interval
 
     answers = np.array([each.answer for each in data.validation_samples])
     dates = np.array([each.state.as_of.date() for each in data.validation_samples], "datetime64[D]")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.nano.scores import brier_scores, log_scores, mean_interval
+from models.scores import brier_scores, log_scores, mean_interval
 
 CHANCES = np.array([[0.5, 0.2, 0.1, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]])
 ANSWERS = np.array([0, 3])

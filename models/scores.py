@@ -1,7 +1,7 @@
 """Scores of forecasts, and how sure one can be of them: log score, Brier score, block bootstrap.
 
 The bootstrap is the circular moving block one, written out here: the mean over resampled dates is ten lines
-of numpy, and the `arch` package would bring statsmodels for it; `tests/training/test_scores.py` holds it
+of numpy, and the `arch` package would bring statsmodels for it; `tests/models/test_scores.py` holds it
 against arch where that is installed. Whole dates are drawn, so that symbols which move together stay
 together, and in blocks, since answers overlap for five days.
 Source: Politis and Romano (1992), "A circular block-resampling procedure for stationary data".

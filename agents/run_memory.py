@@ -1,0 +1,549 @@
+"""The memory stage of a step: what happened is offered to the memory, what is like the present is recalled.
+
+Owns what becomes an occurrence (answered forecasts, closed trades, fills, news lines, bars that matter), the
+texts by which states are found again, and the credit of entries. All that a step writes is one transaction,
+all that it asks is one retrieval, all texts are embedded in one batch; the memory's clock is the run's.
+Refuses to know who chooses (`agents/memory_choices.py`) and what cases are worth (`agents/sources.py`).
+
+Text of news and entries is data: it is embedded, compared and shown, and nothing in it is ever followed.
+
+A forecast's *topic* is what it began with: the words of the news since the last bar, else the words of the
+state. Cases of one topic share a slot, so that a policy can keep one entry with a tally instead of many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.forecasts import Answer, ForecastBook, Recalled, stamp
+from agents.learning import FLOOR
+from agents.memory_choices import Chooser, Occurrence, OpenEntry, Slot
+from agents.news import telling_words
+from agents.remembered import Remembered
+from agents.sources import BUCKET_COUNT, CASE_FEATURES, Case
+from agents.states import OwnBars, StateRow
+from core.memories import MemoryHit
+from memory.agemem import AgeMem
+from memory.operations import Add, MemoryOperationResult, Request, Update
+from models.render import BUCKETS
+from models.state import HORIZON_BARS
+
+if TYPE_CHECKING:
+    from agents.news import News, NewsFeed
+    from core.clock import ReplayClock
+    from core.protocols import ClosedTrade, Embedder, Float32Array, History, State
+    from core.types import Fill
+
+CASE = "outcome"
+"""The kind of entries that cases are made of."""
+CASES_RECALLED = 12
+LINES_TOLD = 5
+NEWS_PER_SYMBOL = 8
+"""Lines of news about one symbol that the memory is offered at one step: the last ones."""
+JUMP_DEVIATIONS = 3.0
+"""A bar that moved by more than so many 20-bar deviations matters."""
+NEWS_TOPIC = "news: "
+CREDIT_BASE = 4
+"""Credit is written when the number of answers reaches a power of this: few versions."""
+CACHED_TEXTS = 50_000
+
+
+class CachedEmbedder:
+    """An embedder that looks up what it embedded before; the cache begins anew when it is full."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._inner = inner
+        self._cache: dict[str, Float32Array] = {}
+
+    @property
+    def model_id(self) -> str:
+        return self._inner.model_id
+
+    @property
+    def dimension(self) -> int:
+        return self._inner.dimension
+
+    async def embed(self, texts: Sequence[str]) -> Float32Array:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        if missing:
+            if len(self._cache) + len(missing) > CACHED_TEXTS:
+                self._cache.clear()
+                missing = list(dict.fromkeys(texts))
+            rows = await self._inner.embed(missing)
+            self._cache.update(zip(missing, rows, strict=True))
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        return np.stack([self._cache[text] for text in texts])
+
+
+@dataclass(slots=True)
+class Credit:
+    """What an entry brought, by its share in each: gains in log score of the forecasts that rested on it
+    (`total` of `recalled`), and net returns of closed trades in deviations of the symbol over as many bars
+    (`trade_total` of `trades`). `written` is at how many answers it was last told in a version."""
+
+    recalled: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    trades: int = 0
+    trade_total: float = 0.0
+    written: int = 0
+    due: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "recalled": self.recalled,
+            "total": round(self.total, 6),
+            "squares": round(self.squares, 8),
+            "trades": self.trades,
+            "trade_total": round(self.trade_total, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the decision that opened a trade rested on. `bar` counts the symbol's bars at its first fill."""
+
+    recalled: Sequence[Recalled]
+    volatility: float
+    bar: int
+
+
+class RunMemory:
+    """`core.protocols.MemoryStage` on AgeMem."""
+
+    def __init__(
+        self,
+        memory: AgeMem,
+        *,
+        embedder: CachedEmbedder,
+        chooser: Chooser,
+        clock: ReplayClock,
+        book: ForecastBook,
+        news: NewsFeed | None = None,
+    ) -> None:
+        """`memory` must use this `embedder` and this `clock`."""
+        self._memory = memory
+        self._embedder = embedder
+        self._chooser = chooser
+        self._clock = clock
+        self._book = book
+        self._news = news
+        self._bars = OwnBars()
+        self._previous: datetime | None = None
+        self._open: dict[Slot, OpenEntry] | None = None
+        self._slots: dict[str, Slot] = {}
+        self._credit: dict[str, Credit] = {}
+        self._seen: dict[str, MemoryHit] = {}
+        self._bases: dict[str, Basis] = {}
+
+    async def remember(
+        self,
+        history: History,
+        state: State,
+        fills: Sequence[Fill],
+        closed: Sequence[ClosedTrade],
+    ) -> Remembered:
+        """One step of the memory. Raises: MemoryStoreError, EmbedderMismatch."""
+        now = history.as_of
+        self._clock.move_to(now)
+        states = self._bars.follow(history)
+        answers = self._book.answer(states)
+        column_of = {symbol: column for column, symbol in enumerate(states.symbols)}
+        lines = {} if self._news is None else self._news.since_last(now, self._previous)
+        news = {column_of[symbol]: each for symbol, each in lines.items() if symbol in column_of}
+        self._previous = now
+        happened = [
+            *(_answered(answer, now) for answer in answers),
+            *(_traded(trade, now) for trade in closed),
+            *(_filled(fill, now) for fill in fills),
+            *(_printed(line, now) for each in news.values() for line in each[-NEWS_PER_SYMBOL:]),
+            *_jumps(states, now),
+        ]
+        topics, queries = _topics(states, news)
+        self._account(answers)
+        self._account_trades(states, column_of, fills, closed)
+        if self._chooser.name == "none":
+            return Remembered(states, answers, news=news, topics=topics)
+        await self._embedder.embed([*(each.text for each in happened), *queries.values()])
+        operations = await self._write(happened)
+        cases, told = await self._recall(states, queries, now)
+        return Remembered(states, answers, cases, news, topics, told, operations)
+
+    # Writing
+
+    async def _write(self, happened: Sequence[Occurrence]) -> list[Mapping[str, Any]]:
+        """Let the chooser act on what happened and write it, and credit that is due, in one transaction."""
+        known = await self._known()
+        actions = self._chooser.choose(happened, [known.get(each.slot) for each in happened])
+        requests: list[Request] = []
+        meant: list[Occurrence | None] = []
+        touched: set[str] = set()
+        for occurrence, action in zip(happened, actions, strict=True):
+            entry = known.get(occurrence.slot)
+            if action == "add" or (action == "update" and entry is None):
+                requests.append(
+                    Add(occurrence.text, occurrence.metadata, occurrence.source,
+                        outcome_at=occurrence.outcome_at)
+                )  # fmt: skip
+                meant.append(occurrence)
+            elif action == "update" and entry is not None and entry.id not in touched:
+                touched.add(entry.id)
+                requests.append(
+                    Update(entry.id, occurrence.text, _merged(entry.metadata, occurrence.metadata),
+                           occurrence.source, outcome_at=occurrence.outcome_at)
+                )  # fmt: skip
+                meant.append(occurrence)
+        credits = self._due(touched)
+        requests += credits
+        meant += [None] * len(credits)
+        if not requests:
+            return []
+        results = await self._memory.apply(requests)
+        receipts: list[Mapping[str, Any]] = []
+        for request, about, result in zip(requests, meant, results, strict=True):
+            self._note(known, request, about, result)
+            receipts.append(_receipt(request, result, "credit" if about is None else None))
+        return receipts
+
+    async def _known(self) -> dict[Slot, OpenEntry]:
+        """The open entries by slot; read once, then kept up to date by what is written."""
+        if self._open is None:
+            self._open = {}
+            for entry in await self._memory.list():
+                metadata = entry.metadata
+                slot = tuple(str(metadata.get(name, "")) for name in ("symbol", "kind", "topic"))
+                self._put(
+                    self._open,
+                    slot,  # type: ignore[arg-type]
+                    OpenEntry(entry.id, entry.version, entry.text, metadata),
+                )
+        return self._open
+
+    def _put(self, known: dict[Slot, OpenEntry], slot: Slot, entry: OpenEntry) -> None:
+        known[slot] = entry
+        self._slots[entry.id] = slot
+
+    def _note(
+        self,
+        known: dict[Slot, OpenEntry],
+        request: Request,
+        occurrence: Occurrence | None,
+        result: MemoryOperationResult,
+    ) -> None:
+        if not result.success:
+            return
+        for closed in result.superseded_ids:
+            gone = closed.partition("@")[0]
+            slot = self._slots.get(gone)
+            if gone not in result.ids and slot is not None:
+                del self._slots[gone]
+                if slot in known and known[slot].id == gone:
+                    del known[slot]
+        assert isinstance(request, Add | Update)
+        metadata = request.metadata or {}
+        entry = OpenEntry(result.ids[0], result.version or 1, request.content, metadata)
+        if occurrence is not None:
+            self._put(known, occurrence.slot, entry)
+        elif (slot := self._slots.get(entry.id)) in known and known[slot].id == entry.id:
+            known[slot] = entry
+
+    # Credit
+
+    def _account(self, answers: Sequence[Answer]) -> None:
+        """Hand what each answered forecast gained by its memories back to them, by their shares.
+
+        The gain is the log score of what all sources told less that of all but the memories.
+        """
+        for answer in answers:
+            batch, column = answer.batch, answer.column
+            recalled = batch.recalled.get(column, ())
+            total = sum(each.weight for each in recalled)
+            if not total > 0.0:
+                continue
+            with_, without = (
+                math.log(max(float(chances[column, answer.bucket]), FLOOR))
+                for chances in (batch.pooled.chances, batch.without_recall)
+            )
+            for each in recalled:
+                credit = self._credit.setdefault(each.id, Credit())
+                share = (with_ - without) * each.weight / total
+                credit.recalled += 1
+                credit.total += share
+                credit.squares += share * share
+
+    def _account_trades(
+        self,
+        states: StateRow,
+        column_of: Mapping[str, int],
+        fills: Sequence[Fill],
+        closed: Sequence[ClosedTrade],
+    ) -> None:
+        """Hand each closed trade's net return, in deviations, to what its opening decision rested on."""
+        batch = self._book.last
+        for fill in fills:
+            if fill.symbol not in self._bases and batch is not None:
+                place = batch.symbols.index(fill.symbol) if fill.symbol in batch.symbols else None
+                if place is not None and math.isfinite(batch.scale[place]):
+                    bar = int(states.bars[column_of[fill.symbol]])
+                    volatility = float(batch.scale[place]) / math.sqrt(HORIZON_BARS)
+                    self._bases[fill.symbol] = Basis(batch.recalled.get(place, ()), volatility, bar)
+        for trade in closed:
+            basis = self._bases.pop(trade.symbol, None)
+            entered = abs(trade.quantity) * trade.entry_price
+            if basis is None or not basis.recalled or not entered > 0.0:
+                continue
+            held = max(int(states.bars[column_of[trade.symbol]]) - basis.bar, 1)
+            gain = trade.pnl_usd / entered / (basis.volatility * math.sqrt(held))
+            total = sum(each.weight for each in basis.recalled)
+            for each in basis.recalled:
+                credit = self._credit.setdefault(each.id, Credit())
+                credit.trades += 1
+                credit.trade_total += gain * each.weight / total
+                credit.due = True
+
+    def _due(self, touched: set[str]) -> list[Update]:
+        """Versions that tell entries' credit: where the number of answers reached a power of four, and where
+        a trade was closed."""
+        found = []
+        for entry_id, credit in self._credit.items():
+            hit = self._seen.get(entry_id)
+            if hit is None or entry_id in touched:
+                continue
+            power = 0
+            if credit.recalled >= CREDIT_BASE:
+                power = CREDIT_BASE ** int(math.log(credit.recalled, CREDIT_BASE) + 1e-9)
+            if power <= credit.written and not credit.due:
+                continue
+            credit.written, credit.due = max(power, credit.written), False
+            metadata = {**hit.metadata, "credit": credit.to_dict()}
+            found.append(
+                Update(entry_id, hit.text, metadata, hit.source, hit.valid_from, hit.outcome_at,
+                       expected_version=hit.version)
+            )  # fmt: skip
+        return found
+
+    # Recalling
+
+    async def _recall(
+        self, states: StateRow, queries: Mapping[int, str], now: datetime
+    ) -> tuple[dict[int, list[Case]], tuple[str, ...]]:
+        """(cases by column, the best texts): one retrieval for all symbols, as of now."""
+        if not queries:
+            return {}, ()
+        results = await self._memory.retrieve_many(
+            list(queries.values()), CASES_RECALLED, {"kind": CASE}, as_of=now
+        )
+        cases: dict[int, list[Case]] = {}
+        lines: dict[str, None] = {}
+        for column, result in zip(queries, results, strict=True):
+            if result.error is not None:
+                raise result.error
+            found = []
+            for hit in result.data:
+                case = _case(hit, now)
+                if case is not None:
+                    self._seen[hit.id] = hit
+                    found.append(case)
+                    if len(lines) < LINES_TOLD:
+                        lines[hit.text] = None
+            if found:
+                cases[column] = found
+        return cases, tuple(lines)
+
+
+def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of an update: the new, with tallies added up and the credit kept."""
+    merged = dict(now)
+    if "counts" in before and "counts" in now:
+        merged["counts"] = [
+            round(a + b, 3) for a, b in zip(before["counts"], now["counts"], strict=True)
+        ]
+        size, more = sum(before["counts"]), sum(now["counts"])
+        merged["numbers"] = [
+            round((a * size + b * more) / (size + more), 3)
+            for a, b in zip(before["numbers"], now["numbers"], strict=True)
+        ]
+    if "credit" in before:
+        merged["credit"] = before["credit"]
+    return merged
+
+
+def _receipt(
+    request: Request, result: MemoryOperationResult, purpose: str | None
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"operation": purpose or request.kind, "id": result.operation_id}
+    if result.error is not None:
+        return told | {"refused": type(result.error).__name__}
+    return told | {
+        "entry": result.ids[0],
+        "version": result.version,
+        "closed": list(result.superseded_ids),
+    }
+
+
+def _case(hit: MemoryHit, now: datetime) -> Case | None:
+    """A hit as a case; None for an entry without a tally that can be read."""
+    counts = _numbers(hit.metadata.get("counts"), BUCKET_COUNT)
+    numbers = _numbers(hit.metadata.get("numbers"), len(CASE_FEATURES))
+    if counts is None or numbers is None or min(counts) < 0.0 or not 0.0 < sum(counts) <= MOST:
+        return None
+    known = hit.outcome_at or hit.recorded_from
+    return Case(
+        entry_id=hit.id,
+        version=hit.version,
+        numbers=numbers,
+        counts=counts,
+        age_days=(now - known).total_seconds() / 86_400.0,
+        words=frozenset(str(hit.metadata.get("news", "")).split()),
+    )
+
+
+MOST = 1e6
+"""A tally beyond this is none."""
+
+
+def _numbers(value: Any, length: int) -> tuple[float, ...] | None:
+    """So many finite numbers; None for anything else that somebody may have put into metadata."""
+    if not isinstance(value, list | tuple) or len(value) != length:
+        return None
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+        return None
+    return tuple(float(v) for v in value)
+
+
+# What happened, as occurrences
+
+
+def _answered(answer: Answer, now: datetime) -> Occurrence:
+    batch, column = answer.batch, answer.column
+    topic = batch.topics.get(column, "")
+    counts = [0.0] * BUCKET_COUNT
+    counts[answer.bucket] = 1.0
+    news = topic.removeprefix(NEWS_TOPIC) if topic.startswith(NEWS_TOPIC) else ""
+    return Occurrence(
+        text=f"{topic} | {answer.symbol} {batch.made_at[:10]}: then {BUCKETS[answer.bucket]} "
+        f"({100.0 * answer.return_frac:+.1f} percent in five bars)",
+        kind=CASE,
+        symbol=answer.symbol,
+        source="outcome",
+        at=now,
+        topic=_short(topic),
+        outcome_at=now,
+        more={
+            "counts": counts,
+            "numbers": [round(value, 3) for value in batch.numbers[column].tolist()],
+            "news": news,
+        },
+    )
+
+
+def _traded(trade: ClosedTrade, now: datetime) -> Occurrence:
+    side = "long" if trade.quantity > 0.0 else "short"
+    entered = abs(trade.quantity) * trade.entry_price
+    gain = trade.pnl_usd / entered if entered > 0.0 else 0.0
+    return Occurrence(
+        text=f"Closed {trade.symbol} {side}, {trade.entry_time[:10]} to {trade.exit_time[:10]}: "
+        f"{100.0 * gain:+.2f} percent after costs",
+        kind="trade",
+        symbol=trade.symbol,
+        source="broker",
+        at=now,
+        topic=f"closed {trade.exit_time}",
+        outcome_at=now,
+        more={"pnl_frac": round(gain, 6)},
+    )
+
+
+def _filled(fill: Fill, now: datetime) -> Occurrence:
+    verb = "Bought" if fill.quantity > 0.0 else "Sold"
+    return Occurrence(
+        text=f"{verb} {abs(fill.quantity):.6g} {fill.symbol} at {fill.price:.6g}",
+        kind="fill",
+        symbol=fill.symbol,
+        source="broker",
+        at=now,
+        topic=f"order {fill.order_id}",
+        more={"order": fill.order_id},
+    )
+
+
+def _printed(line: News, now: datetime) -> Occurrence:
+    return Occurrence(
+        text=line.text,
+        kind="news",
+        symbol=line.symbol,
+        source="wire",
+        at=now,
+        topic=_short(" ".join(telling_words([line]))),
+        more={"published": stamp(line.time)},
+    )
+
+
+def _jumps(states: StateRow, now: datetime) -> list[Occurrence]:
+    """Bars that moved by more than three deviations of the 20 bars up to them."""
+    with np.errstate(invalid="ignore"):
+        size = np.abs(states.returns[:, -1]) / states.volatility
+    found = []
+    for column in np.flatnonzero(states.fresh & (size > JUMP_DEVIATIONS)).tolist():
+        symbol, moved = states.symbols[column], float(states.returns[column, -1])
+        found.append(
+            Occurrence(
+                text=f"{symbol} moved {100.0 * moved:+.1f} percent in one bar",
+                kind="event",
+                symbol=symbol,
+                source="market",
+                at=now,
+                topic=f"jump {stamp(now)}",
+                more={"return_frac": round(moved, 6)},
+            )
+        )
+    return found
+
+
+# Topics
+
+
+def _topics(
+    states: StateRow, news: Mapping[int, Sequence[News]]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """(topics, queries) by column, for the symbols that a forecast is made for."""
+    topics = {}
+    for column in np.flatnonzero(states.told).tolist():
+        lines = news.get(column, ())
+        topics[column] = _news_topic(lines) if lines else _state_topic(states, column)
+    return topics, dict(topics)
+
+
+def _news_topic(lines: Sequence[News]) -> str:
+    return NEWS_TOPIC + " ".join(telling_words(lines))
+
+
+_SIZES = ((0.75, "calm"), (1.25, "even"), (math.inf, "wild"))
+_TRENDS = ((-0.8, "falling"), (0.8, "level"), (math.inf, "rising"))
+
+
+def _state_topic(states: StateRow, column: int) -> str:
+    """A state in five words of which each has three values."""
+    week = _word(states.short_ratio[column], _SIZES)
+    quarter = _word(states.long_ratio[column], _SIZES)
+    trend = _word(states.trend_ratio[column], _TRENDS)
+    return f"state: week-{week} quarter-{quarter} trend-{trend}"
+
+
+def _word(value: float, words: Sequence[tuple[float, str]]) -> str:
+    return next((word for limit, word in words if value < limit), "unknown")
+
+
+def _short(topic: str) -> str:
+    """A topic as a name: long ones by their hash."""
+    if len(topic) <= 60:
+        return topic
+    return topic[:20] + hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,189 @@
+"""What a person sees of forecasts, reasons and ablations: each function takes the JSON that `--json` prints.
+
+Texts of entries and news are never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Mapping[str, Any]
+
+
+def _table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+def _signed(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:+.{digits}f}"
+
+
+def _interval(interval: Sequence[float] | None, digits: int = 4) -> str:
+    return "-" if interval is None else " to ".join(_signed(end, digits) for end in interval)
+
+
+def render_forecasts(report: Json, console: Console) -> None:
+    """Scores by source, then how often told chances came true for all of them together."""
+    _table(
+        console,
+        ("forecasts", "n", "log score", "Brier", "over climatology", "95 %"),
+        [
+            (
+                row["source"],
+                f"{row['n']:,}",
+                _signed(row["log_score"]),
+                "-" if row["brier"] is None else f"{row['brier']:.4f}",
+                _signed(row["difference"]),
+                _interval(row["interval"]),
+            )
+            for row in report["rows"]
+        ],
+    )
+    whole = report["rows"][-1]["reliability"] if report["rows"] else []
+    if whole:
+        console.print()
+        _table(
+            console,
+            ("told by all together", "n", "mean told", "came"),
+            [
+                (
+                    f"{each['from']:.1f} to {each['to']:.1f}",
+                    f"{each['n']:,}",
+                    f"{each['told']:.3f}",
+                    f"{each['came']:.3f}",
+                )
+                for each in whole
+            ],
+        )
+    seal = (
+        "every seal follows from the records"
+        if report["sealed"]
+        else f"the seal of {report['first_broken']} does not follow from the records"
+    )
+    _say(
+        console,
+        f"{report['questions']:,} forecasts answered, {report['open']:,} still open; {seal}.",
+    )
+
+
+def render_why(report: Json, console: Console) -> None:
+    """The chain in a dozen lines."""
+    from agents.why import RECALLED_SHOWN, told_chances
+
+    order = report["order"]
+    if order is None:
+        _say(console, f"{report['symbol']} at {report['as_of']}: no order. {report['why_not']}")
+    else:
+        size = (
+            f"to {order['value_usd']:,.2f} USD"
+            if order["quantity"] is None
+            else f"{order['quantity']:,.6g} shares"
+        )
+        _say(
+            console,
+            f"{order['id']}: {order['side']} {report['symbol']} {size}, {order['type']}, decided at "
+            f"{report['as_of']}",
+        )
+    if report["target"] is not None:
+        _say(
+            console, f"target      {_percent(report['target'])} of {report['equity_usd']:,.2f} USD"
+        )
+    for limit in report["limits"]:
+        _say(
+            console,
+            f"limit       wanted {_percent(limit['wanted_frac'])}, {limit['reason']} gave "
+            f"{_percent(limit['allowed_frac'])}",
+        )
+    for view in report["views"]:
+        _say(
+            console,
+            f"view        {view['agent']}: {100.0 * view['expected_return_frac']:+.2f} % expected, "
+            f"confidence {view['confidence_frac']:.2f}",
+        )
+    chances = told_chances(report["forecasts"])
+    if chances is not None:
+        sources = ", ".join(name for name in report["forecasts"] if name != "strategy")
+        _say(
+            console,
+            f"forecast    fall {_percent(chances[0])}, rise {_percent(chances[1])} (from {sources})",
+        )
+    wrote = {(each["entry"], each["version"]): each for each in report["operations"]}
+    for each in report["recalled"][:RECALLED_SHOWN]:
+        operation = wrote.get((each["id"], each["version"]))
+        by = "" if operation is None else f", {operation['kind']} {operation['id']}"
+        _say(
+            console,
+            f"recalled    {each['id']} v{each['version']}, weight {each['weight']:.2f}{by}: "
+            f"{_printable(each.get('text', '-'))[:90]}",
+        )
+    more = len(report["recalled"]) - RECALLED_SHOWN
+    if more > 0:
+        _say(console, f"            and {more} more entries")
+
+
+def _percent(frac: float) -> str:
+    return f"{100.0 * frac:.1f} %"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def render_ablation(report: Json, console: Console) -> None:
+    """Every arm, every difference, and what the memory was worth."""
+    _table(
+        console,
+        ("arm", "log score", "forecasts", "total return", "Sharpe", "drawdown"),
+        [
+            (
+                arm["name"],
+                _signed(arm["log_score"]),
+                f"{arm['forecasts']:,}",
+                _signed_percent(arm["metrics"]["total_return_frac"]),
+                _signed(arm["metrics"]["sharpe"], 2),
+                _signed_percent(arm["metrics"]["max_drawdown_frac"]),
+            )
+            for arm in report["arms"]
+        ],
+    )
+    console.print()
+    _table(
+        console,
+        ("difference", "figure", "mean", "95 %"),
+        [
+            (
+                f"{each['arm']} - {each['baseline']}",
+                "log score" if nats else "bp a day",
+                _signed(each["difference"] * (1.0 if nats else 1e4), 4 if nats else 2),
+                _interval(
+                    [end * (1.0 if nats else 1e4) for end in each["interval"]], 4 if nats else 2
+                ),
+            )
+            for each in report["differences"]
+            for nats in (each["figure"] == "log_score",)
+        ],
+    )
+    for note in report["notes"]:
+        _say(console, f"Note: {note}")
+    _say(console, f"World {report['world']} ({report['data']}), seed {report['seed']}.")
+    _say(console, report["verdict"])
+
+
+def _signed_percent(frac: float | None) -> str:
+    return "-" if frac is None else f"{100.0 * frac:+.2f} %"

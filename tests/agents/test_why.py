@@ -1,0 +1,132 @@
+"""The chain from an order back to what it rests on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from agents.why import find_decision
+from core.errors import UsageError
+from tests.conftest import Athena
+from tests.market_files import made_market, write_market
+from tests.test_full_agents import config_of
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A finished run of the full agents, without the language model, and its records."""
+    from agents.assemble import RunOptions, backtest
+
+    folder = tmp_path_factory.mktemp("lived")
+    market = write_market(folder, made_market())
+    config = config_of(
+        runs_dir=str(folder / "runs"),
+        agents={"risk": {"lookback_bars": 30, "min_lookback_bars": 10, "max_position_frac": 0.2}},
+    )
+    run = backtest(config, RunOptions(agents="full", data=str(market)))
+    lines = (run.path / "steps.jsonl").read_bytes().splitlines()
+    return {"folder": run.path, "lines": lines, "steps": [orjson.loads(line) for line in lines]}
+
+
+def ask(athena: Athena, *words: str) -> dict[str, Any]:
+    done = athena("why", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def order_with_memory(lived: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last order whose symbol had recalled entries, and its record."""
+    return next(
+        (order, step)
+        for step in reversed(lived["steps"])
+        for order in step["orders"]
+        if order["symbol"] in step["memory"]["recalled"]
+    )
+
+
+def test_an_order_leads_back_to_entries_and_the_operations_that_wrote_them(
+    lived: dict[str, Any], athena: Athena
+) -> None:
+    order, step = order_with_memory(lived)
+    told = ask(athena, str(lived["folder"]), "--order", order["id"])
+    assert told["order"] == order
+    assert told["as_of"] == step["as_of"]
+    assert told["target"] == step["targets"].get(order["symbol"])
+    assert {view["agent"] for view in told["views"]} >= {"market_analyst"}
+    columns = step["memory"]["recalled"][order["symbol"]]
+    assert {each["id"] for each in told["recalled"]} == set(columns["ids"])
+    assert [each["weight"] for each in told["recalled"]] == sorted(columns["weights"], reverse=True)
+    # Every version was written by an operation, which a record of this run or an earlier line names.
+    written = {(each["entry"], each["version"]): each["id"] for each in told["operations"]}
+    assert set(written) == {(each["id"], each["version"]) for each in told["recalled"]}
+    receipts = {
+        (r["entry"], r["version"]): r["id"]
+        for each in lived["steps"]
+        for r in each["memory"]["operations"]
+        if "entry" in r
+    }
+    assert all(receipts[place] == operation for place, operation in written.items())
+    assert all(each["recorded_at"] <= told["as_of"] for each in told["operations"])
+    assert all(each["text"] for each in told["recalled"])
+
+
+def test_a_limit_says_what_was_wanted_and_what_it_gave(
+    lived: dict[str, Any], athena: Athena
+) -> None:
+    step, verdict = next(
+        (step, verdict)
+        for step in lived["steps"]
+        for verdict in step["verdict"]
+        if verdict["allowed_frac"] > 0.0
+    )
+    words = (str(lived["folder"]), "--at", step["as_of"], "--symbol", verdict["symbol"])
+    limits, reason = ask(athena, *words)["limits"], verdict["reasons"][-1]
+    (limit,) = [each for each in limits if each["reason"] == reason]
+    assert limit["wanted_frac"] == verdict["wanted_frac"]
+    assert limit["allowed_frac"] == verdict["allowed_frac"]
+    shown = athena("why", *words).stdout
+    assert f"wanted {100 * verdict['wanted_frac']:.1f} %, {reason} gave" in shown
+    assert len(shown.splitlines()) <= 20
+
+
+def test_a_trade_not_made_has_its_reason(lived: dict[str, Any], athena: Athena) -> None:
+    step = lived["steps"][-1]
+    ordered = {order["symbol"] for order in step["orders"]}
+    quiet = next(s for s in step["forecasts"]["symbols"] if s not in ordered)
+    told = ask(athena, str(lived["folder"]), "--at", step["as_of"][:10], "--symbol", quiet)
+    assert told["order"] is None
+    assert told["why_not"]
+    assert ask(athena, str(lived["folder"]), "--at", "2099-01-01", "--symbol", "NONE")[
+        "why_not"
+    ] == ("Nobody had a view on it: it had no bar yet, or too few.")
+
+
+def test_a_question_about_nothing_is_the_askers_mistake(lived: dict[str, Any]) -> None:
+    lines = lived["lines"]
+    for question, says in (
+        ({"order": "o999999", "at": None, "symbol": None}, "no order"),
+        ({"order": None, "at": "1999-01-01", "symbol": "OLD"}, "no record up to"),
+        ({"order": None, "at": "soon", "symbol": "OLD"}, "--at is 'soon'"),
+        ({"order": None, "at": "2020-08-01", "symbol": None}, "neither an order"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            find_decision(lines, **question)  # type: ignore[arg-type]
+
+
+def test_memory_show_prints_an_entrys_record(lived: dict[str, Any], athena: Athena) -> None:
+    credited = next(
+        receipt["entry"]
+        for step in reversed(lived["steps"])
+        for receipt in step["memory"]["operations"]
+        if receipt["operation"] == "credit" and "entry" in receipt
+    )
+    shown = athena("memory", "--run", str(lived["folder"]), "show", credited)
+    assert shown.returncode == 0, shown.stderr
+    assert "answered forecasts" in shown.stdout
+    assert "nats a forecast" in shown.stdout
+    assert Path(lived["folder"]).is_dir()
