@@ -293,7 +293,7 @@ class MemoryConfig(Section):
     store: Literal["sqlite", "neo4j"] = "sqlite"
     path: Path = Path("memory.db")
     neo4j_uri: str | None = None
-    policy: str = "heuristic"
+    policy: Literal["none", "keep_all", "recency", "random", "heuristic"] = "heuristic"
     entry_cap: Annotated[int, Field(ge=1)] | None = None
     embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"
 

@@ -598,7 +598,7 @@ def test_a_dry_run_names_every_part_and_what_it_is(athena: Athena) -> None:
         "configuration": "real", "data": "real", "calendar": "real",
         "agent: market analyst": "real", "agent: strategy": "real", "agent: risk manager": "real",
         "agent: execution": "real", "agent: coordinator": "real", "broker": "mock",
-        "live feed": "off", "model": "off", "memory": "off", "learning": "off",
+        "live feed": "off", "model": "real", "memory": "real", "learning": "real", "communication": "real",
     }  # fmt: skip
     assert all(list(part) == ["name", "state", "detail"] for part in report["parts"])
     assert report["ok"] is True
