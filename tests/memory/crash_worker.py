@@ -35,6 +35,7 @@ def store(plan: dict[str, Any], boundary: Callable[[str], None] | None) -> Memor
         run=plan["where"],
         seed="s",
         boundary=boundary,
+        retry_seconds=240.0,  # a busy machine takes minutes to start a killed server again
     )
 
 
@@ -131,11 +132,15 @@ def size(notes: Path) -> int:
     return notes.stat().st_size if notes.exists() else 0
 
 
+def alive(pid: int) -> None:
+    if os.waitpid(pid, os.WNOHANG) != (0, 0):
+        raise SystemExit("a writer ended before it was killed")
+
+
 def wait_for_a_write(pid: int, notes: Path, before: int) -> None:
     """Return once the child has noted an acknowledged write, however long the machine takes for it."""
     while size(notes) == before:
-        if os.waitpid(pid, os.WNOHANG) != (0, 0):
-            raise SystemExit("a writer ended before its first acknowledged write")
+        alive(pid)
         time.sleep(0.001)
 
 
@@ -158,6 +163,7 @@ def kill_under_load(plan: dict[str, Any], notes: Path) -> None:
         wait_for_a_write(pid, notes, before)
         time.sleep(pause.uniform(shortest, longest))
         while "until" in plan and not Path(plan["until"]).exists():
+            alive(pid)
             time.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
         expect(pid, -signal.SIGKILL)
