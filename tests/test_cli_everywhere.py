@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,15 @@ from tests.conftest import ROOT, Athena
 
 
 def test_help_answers_in_under_a_third_of_a_second(athena: Athena) -> None:
+    """In processor time, which a crowded machine does not change; the best of three."""
     athena("--help")
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         assert athena("--help").returncode == 0
-        seconds.append(time.perf_counter() - began)
+        after = os.times()
+        spent = after.children_user - before.children_user
+        seconds.append(spent + after.children_system - before.children_system)
     assert min(seconds) < 0.3
 
 
