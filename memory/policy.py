@@ -94,7 +94,8 @@ class Situation:
     """What stands around an event: the desk's listed symbols and what the bars say.
 
     `volatility_rank_frac` is the rank of the present volatility in the trailing year, `trend` the trailing
-    return in deviations; `agents/regimes.py` computes both. `plan` is a line at the start of the state.
+    return in deviations (`training/stage2_agemem/episodes.py: regime_at`). `plan` is a line at the start of
+    the state.
     """
 
     listed: frozenset[str]

@@ -4,7 +4,7 @@
     keep_all  adds everything
     recency   adds what is about a listed symbol, repeats left out; a cap keeps the last ones
     random    one of the seven actions, each equally likely
-    heuristic the hand rule, or a small tree over the features that refines it (`memory/tree.json`)
+    heuristic the hand rule, to which evaluations may add a small tree over the features (`Tree`)
 
 Refuses to know language models and training.
 """
