@@ -2,7 +2,8 @@
 
 Everything but attention works on single tokens, so a row of N tokens needs no padding there. Attention is
 computed for groups of texts of similar length, with the causal mask alone: what pads a group stands at the
-end, where no real token looks. The result is that of a padded pass, gradients too.
+end, where no real token looks. Beginnings that texts have in common stand in the row once. The result is that
+of a padded pass, gradients too.
 
 Registered with transformers under `IMPLEMENTATION`; without segments it is transformers' own `sdpa`.
 Source: packing without cross-contamination, Krell et al. (arXiv 2107.02027).
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import torch
@@ -25,49 +28,84 @@ GROUP_WASTE_FRAC = 0.3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments:
-    """B texts, longest first, laid end to end in a row of N tokens.
+    """B texts, longest first, laid end to end in a row of N tokens; common beginnings stand there once.
 
-    Shapes: `positions` [1, N], each token's place in its own text; `owner` [N], its text; `lengths` [B];
-    `ends` [B], each text's last token. `groups` are index tensors [g, T] into the row; `restore` [N] finds
-    each token in the groups' concatenated places.
+    Shapes: `tokens` and `positions` [1, N], each with its place in its own text; `lengths` [B]; `ends` [B],
+    where each text's last token stands. `members` [M] are the row's places of all tokens of all texts and
+    `owner` [M] their texts, M >= N. `groups` are index tensors [g, T] into the row; `restore` [N] finds each
+    token in the groups' concatenated places.
     """
 
+    tokens: torch.Tensor
     positions: torch.Tensor
     owner: torch.Tensor
+    members: torch.Tensor
     lengths: torch.Tensor
     ends: torch.Tensor
     groups: tuple[torch.Tensor, ...]
     restore: torch.Tensor
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> Segments:
-        """`lengths` in descending order, all above 0."""
+    def of(cls, ids: Sequence[Sequence[int]], device: torch.device) -> Segments:
+        """`ids` are the texts' tokens, longest text first, none empty."""
         import torch
 
-        sizes = torch.tensor(lengths)
-        starts = torch.cumsum(sizes, 0) - sizes
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
-        positions = torch.arange(int(sizes.sum())) - starts[owner]
-        restore = torch.empty_like(owner)
-        groups, place = [], 0
+        tokens, positions, places = share_beginnings(ids)
+        lengths = [len(text) for text in ids]
+        restore = np.empty(len(tokens), np.int64)
+        groups, start = [], 0
         for first, last in group_bounds(lengths):
             longest = lengths[first]
-            within = torch.arange(longest)
-            index = torch.minimum(
-                starts[first:last, None] + within, (starts + sizes)[first:last, None] - 1
+            index = np.array(
+                [each + each[-1:] * (longest - len(each)) for each in places[first:last]]
             )
-            real = within < sizes[first:last, None]
-            restore[index[real]] = place + torch.arange(index.numel()).view_as(index)[real]
-            groups.append(index.to(device))
-            place += index.numel()
+            real = np.arange(longest) < np.array(lengths[first:last])[:, None]
+            restore[index[real]] = start + np.flatnonzero(real)
+            groups.append(torch.from_numpy(index).to(device))
+            start += index.size
         return cls(
-            positions=positions[None].to(device),
-            owner=owner.to(device),
-            lengths=sizes.to(device),
-            ends=(starts + sizes - 1).to(device),
+            tokens=torch.tensor([tokens], device=device),
+            positions=torch.tensor([positions], device=device),
+            owner=torch.repeat_interleave(torch.tensor(lengths)).to(device),
+            members=torch.tensor([place for each in places for place in each], device=device),
+            lengths=torch.tensor(lengths, device=device),
+            ends=torch.tensor([each[-1] for each in places], device=device),
             groups=tuple(groups),
-            restore=restore.to(device),
+            restore=torch.from_numpy(restore).to(device),
         )
+
+
+def share_beginnings(
+    ids: Sequence[Sequence[int]],
+) -> tuple[list[int], list[int], list[list[int]]]:
+    """The distinct prefixes of some texts: (tokens [N], their positions [N], each text's places in them).
+
+    A token's state depends on what stands before it alone, so that a beginning that texts have in common
+    needs to be computed once: they form a prefix tree.
+    """
+    tokens: list[int] = []
+    positions: list[int] = []
+    places: list[list[int]] = [[] for _ in ids]
+    before: Sequence[int] = ()
+    held: list[int] = []
+    for number in sorted(range(len(ids)), key=ids.__getitem__):
+        text = ids[number]
+        common = common_length(before, text)
+        held = held[:common] + list(range(len(tokens), len(tokens) + len(text) - common))
+        tokens += text[common:]
+        positions += range(common, len(text))
+        places[number] = held
+        before = text
+    return tokens, positions, places
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginnings."""
+    length = min(len(first), len(second))
+    for place in range(length):
+        if first[place] != second[place]:
+            return place
+    return length
 
 
 def group_bounds(lengths: Sequence[int]) -> list[tuple[int, int]]:

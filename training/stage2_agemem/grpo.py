@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,7 +44,7 @@ class StepBatch:
     """The steps of many rollouts.
 
     Shapes: `texts` S strings; `features` [S, F]; `actions` [S] int64; `old` [S, A] the log-probabilities
-    that the behaviour had; `advantages` [S].
+    that the behaviour had; `advantages` [S]; `reference` [S, A] the fixed reference's, once they are known.
     """
 
     texts: tuple[str, ...]
@@ -52,6 +52,7 @@ class StepBatch:
     actions: torch.Tensor
     old: torch.Tensor
     advantages: torch.Tensor
+    reference: torch.Tensor | None = None
 
     def rows(self, chosen: torch.Tensor) -> StepBatch:
         return StepBatch(
@@ -60,6 +61,7 @@ class StepBatch:
             self.actions[chosen],
             self.old[chosen],
             self.advantages[chosen],
+            None if self.reference is None else self.reference[chosen],
         )
 
 
@@ -135,8 +137,10 @@ class StepwiseGRPO:
     def compute_loss(self, batch: StepBatch, normaliser: float) -> LossParts:
         """The clipped surrogate, KL and entropy of some steps, summed and divided by `normaliser`."""
         scorer = self._bound()
-        # Before the policy's own pass: putting weights back in place would break its gradient.
-        reference_SA = self._reference_scores(batch)
+        reference_SA = batch.reference
+        if reference_SA is None:
+            # Before the policy's own pass: putting weights back in place would break its gradient.
+            reference_SA = self._reference_scores(batch)
         embeddings_SD = self._embed(batch.texts)
         new_SA = scorer.logits(embeddings_SD, batch.features).log_softmax(-1)
         chosen = batch.actions[:, None]
@@ -213,6 +217,7 @@ class StepwiseGRPO:
         self._entropy = self.settings.entropy_coefficient * (1.0 - progress_frac)
         for group in optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * (1.0 - 0.9 * progress_frac)
+        batch = replace(batch, reference=self._reference_scores(batch))
         steps = len(batch.texts)
         rows = min(self.settings.minibatch_steps, max(steps, 1))
         sums: dict[str, float] = {}
