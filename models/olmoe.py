@@ -817,9 +817,7 @@ def _order(ids: Sequence[Sequence[int]]) -> list[int]:
     if sum(map(len, ids)) <= TOKENS_PER_PASS:
         return longest_first
     alphabetic = sorted(range(len(ids)), key=ids.__getitem__)
-    spared = sum(
-        attention.common_length(ids[a], ids[b]) for a, b in itertools.pairwise(alphabetic)
-    )
+    spared = sum(attention.common_length(ids[a], ids[b]) for a, b in itertools.pairwise(alphabetic))
     return alphabetic if spared > SPARED_FRAC * sum(map(len, ids)) else longest_first
 
 
