@@ -1,5 +1,5 @@
-"""OLMoE-1B-7B on a GPU, with random weights of the published shape: load, encode, updates of the memory policy
-(head and LoRA, by the trainer of `athena train stage2`), a LoRA step, memory.
+"""OLMoE-1B-7B on a GPU, with random weights of the published shape: load, encode, updates of the memory
+policy (head and LoRA, by the trainer of `athena train stage2`), a LoRA step, memory.
 
     python benchmarks/gpu.py [--layers 16] [--json]
     python benchmarks/gpu.py --tiny --device cpu      # no measurement: whether the script runs

@@ -683,9 +683,7 @@ class OLMoEModel:
             ).last_hidden_state
         return states
 
-    def _packed_states(
-        self, ids: Sequence[list[int]]
-    ) -> tuple[torch.Tensor, attention.Segments]:
+    def _packed_states(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, attention.Segments]:
         """Last hidden states of texts laid end to end, [N, D]."""
         import torch
 

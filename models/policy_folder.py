@@ -109,6 +109,11 @@ def read_policy(path: Path) -> PolicyFolder:
     )
 
 
+def shipped_policy() -> Path:
+    """The folder of the trained policy that comes with the package."""
+    return Path(__file__).parent / "nano_policy"
+
+
 def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> PolicyFolder:
     """Give a loaded model the policy's head (rebuilt with its own size) and trained weights.
 

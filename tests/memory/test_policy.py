@@ -129,17 +129,19 @@ async def test_an_add_at_the_cap_closes_the_oldest(memory: AgeMem) -> None:
     assert [entry.metadata["kind"] for entry in await memory.list()] == ["limit", "event"]
 
 
+async def see(memory: AgeMem, event: MemoryEvent) -> MemoryState:
+    return (await observe([seat(memory, event)]))[0]
+
+
 async def test_features_say_how_the_event_stands_to_the_memory(
     memory: AgeMem, clock: Stepped
 ) -> None:
-    empty = named(await observe(seat(memory, note())))
+    empty = named(await see(memory, note()))
     assert (empty["found"], empty["empty"], empty["room_frac"], empty["listed"]) == (0, 1, 1, 1)
     await take(memory, "add", note())
     clock.moment += timedelta(days=3)
     later = NOON + timedelta(days=3)
-    same = named(
-        await observe(seat(memory, note("wire: ACME rating still 4.5", at=later, source="wire")))
-    )
+    same = named(await see(memory, note("wire: ACME rating still 4.5", at=later, source="wire")))
     assert (same["found"], same["agrees"], same["differs"], same["room_frac"]) == (1, 1, 0, 0.5)
     assert same["age_months"] == pytest.approx(0.1)
     assert (
@@ -148,17 +150,15 @@ async def test_features_say_how_the_event_stands_to_the_memory(
         same["kind_by_regime:ratingxcalm"],
     ) == (1, 1, 1)
     assert (same["oldest_kind_by_regime:ratingxcalm"], same["oldest_listed"]) == (1, 1)
-    other = named(await observe(seat(memory, note("wire: ACME rating 2", figure=2.0))))
+    other = named(await see(memory, note("wire: ACME rating 2", figure=2.0)))
     assert (other["agrees"], other["differs"]) == (0, 1)
-    stranger = named(
-        await observe(seat(memory, note(symbol="ELSE", dated=NOON - timedelta(days=365))))
-    )
+    stranger = named(await see(memory, note(symbol="ELSE", dated=NOON - timedelta(days=365))))
     assert (stranger["listed"], stranger["found"], stranger["stale_years"]) == (0, 0, 1)
 
 
 async def test_the_text_says_what_arrived_and_what_is_kept(memory: AgeMem) -> None:
     await take(memory, "add", note())
-    state = await observe(seat(memory, note("wire: ACME rating revised to 2 points", figure=2.0)))
+    state = await see(memory, note("wire: ACME rating revised to 2 points", figure=2.0))
     assert state.text == (
         "wire: ACME rating revised to 2 points | keep or not? calm, listed, memory room, tokens low, "
         "kept other, filing, recent"
@@ -166,8 +166,8 @@ async def test_the_text_says_what_arrived_and_what_is_kept(memory: AgeMem) -> No
 
 
 async def test_measured_time_enters_no_state(memory: AgeMem) -> None:
-    first = await observe(seat(memory, note()))
-    second = await observe(seat(memory, note()))
+    first = await see(memory, note())
+    second = await see(memory, note())
     assert first.text == second.text
     assert first.features.tolist() == second.features.tolist()
 
@@ -214,7 +214,7 @@ class Scores:
 
 async def test_a_learned_chooser_samples_by_its_chances(memory: AgeMem) -> None:
     chooser = LearnedChooser(Scores([0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05]))
-    state = await observe(seat(memory, note()))
+    state = await see(memory, note())
     greedy = chooser.choose([state], None)[0]
     assert (greedy.action, greedy.index) == ("add", 0)
     draws = (np.arange(1000) + 0.5) / 1000
@@ -241,14 +241,14 @@ async def test_the_hand_rule_keeps_once_replaces_and_deletes(memory: AgeMem) -> 
 
 async def test_a_tree_asks_its_features_in_turn(memory: AgeMem) -> None:
     tree = Tree(("listed", "found", "agrees"), (0.5, 0.5, 0.5), ("none", "none", "hand", "delete"))
-    state = await observe(seat(memory, note(symbol="ELSE")))
+    state = await see(memory, note(symbol="ELSE"))
     assert tree(state) == "none"
-    state = await observe(seat(memory, note()))
+    state = await see(memory, note())
     assert tree(state) == hand_rule(state) == "add"
 
 
 async def test_the_random_policy_is_the_same_for_the_same_seed(memory: AgeMem) -> None:
-    states = [await observe(seat(memory, note(f"note {i}"))) for i in range(300)]
+    states = [await see(memory, note(f"note {i}")) for i in range(300)]
     first = [each.action for each in RandomChooser(1).choose(states, None)]
     assert first == [each.action for each in RandomChooser(1).choose(states, None)]
     assert first != [each.action for each in RandomChooser(2).choose(states, None)]

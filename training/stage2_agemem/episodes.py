@@ -23,6 +23,7 @@ import numpy as np
 
 from core.errors import DataError
 from memory.policy import KINDS, SOURCES, MemoryEvent, Mode, Regime, Situation
+from trading.regimes import REGIME_BARS, VOLATILITY_BARS, regime_of
 from training.data.split import TEST, TRAIN, VALIDATION, Part
 from training.stage2_agemem.world import (
     MOVES,
@@ -66,12 +67,7 @@ QUESTIONS: Final = 4
 DECISION_SHARE: Final = 0.1
 """Share of training episodes whose last question is a trade on a planted edge."""
 
-REGIME_BARS: Final = 252
 SHORT_REGIME_BARS: Final = 120
-VOLATILITY_BARS: Final = 20
-TREND_BARS: Final = 63
-TURBULENT_RANK: Final = 2.0 / 3.0
-TRENDING_DEVIATIONS: Final = 0.8
 DECISION_BARS: Final = 5
 EPISODE_BARS: Final = FIRST_NOTES + LATER_NOTES
 
@@ -223,20 +219,9 @@ def _path(
 def regime_at(close: FloatArray, row: int) -> tuple[Regime, float, float]:
     """Regime, volatility rank and trend of a symbol after its bar `row`, from its own trailing year.
 
-    Turbulent when the 20-bar volatility is in the top third of its own trailing year; else trending when
-    the 63-bar return is beyond 0.8 deviations; else calm. Point in time: nothing after `row` is read.
+    Point in time: nothing after `row` is read.
     """
-    window = close[max(0, row - REGIME_BARS) : row + 1]
-    returns = np.diff(np.log(window))
-    cumulative = np.concatenate([[0.0], np.cumsum(returns * returns)])
-    variances = (cumulative[VOLATILITY_BARS:] - cumulative[:-VOLATILITY_BARS]) / VOLATILITY_BARS
-    rank = float((variances < variances[-1]).mean())
-    bars = min(TREND_BARS, len(returns))
-    deviation = float(returns[-bars:].std()) * bars**0.5
-    trend = float(returns[-bars:].sum()) / max(deviation, 1e-9)
-    if rank >= TURBULENT_RANK:
-        return "turbulent", rank, trend
-    return ("trending" if abs(trend) >= TRENDING_DEVIATIONS else "calm"), rank, trend
+    return regime_of(close[max(0, row - REGIME_BARS) : row + 1])
 
 
 def episode(

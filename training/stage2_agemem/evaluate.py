@@ -285,6 +285,7 @@ def evaluate(
     import torch
 
     from models.olmoe import OLMoEModel
+    from models.policy_folder import shipped_policy
     from training.stage2_agemem.sources import paths_for
 
     threads = torch.get_num_threads()
@@ -313,13 +314,6 @@ def evaluate(
         tuple(missing),
         source.overlap,
     )
-
-
-def shipped_policy() -> FilePath:
-    """The folder of the trained policy that comes with the package."""
-    import models
-
-    return FilePath(models.__path__[0]) / "nano_policy"
 
 
 def _policies(
