@@ -9,9 +9,6 @@ from torch import nn
 
 from models.olmoe import ACTIONS
 
-SMALLEST_DEVIATION = 0.01
-"""In units of a text's own: places that hardly differ between texts are not blown up."""
-
 
 class MemoryActionHead(nn.Module):
     """One logit per memory operation (`ACTIONS`), from a text's embedding and structured features.
@@ -36,18 +33,6 @@ class MemoryActionHead(nn.Module):
         self.out = nn.Linear(width, len(ACTIONS))
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
-
-    def fit_inputs(self, embeddings_BD: torch.Tensor) -> None:
-        """Let the embeddings come in with mean 0 and deviation 1 in every place, as these do.
-
-        The means of a text's states have most of their length in common; what tells texts apart is small
-        beside it, and would be learnt late.
-        """
-        with torch.no_grad():
-            normed_BD = nn.functional.layer_norm(embeddings_BD.float(), (self.hidden_size,))
-            deviation_D = normed_BD.std(dim=0).clamp_min(SMALLEST_DEVIATION)
-            self.norm.weight.copy_(1.0 / deviation_D)
-            self.norm.bias.copy_(-normed_BD.mean(dim=0) / deviation_D)
 
     def forward(
         self,

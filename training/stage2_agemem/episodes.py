@@ -64,6 +64,7 @@ OTHER_FACTS: Final = 2
 MODE_COUNTS: Final[Mapping[Mode, int]] = {"revision": 3, "withdrawal": 2, "report": 3}
 STALE_NOTES: Final = 1
 QUESTIONS: Final = 4
+"""At the end of an episode that is judged. Those that are learnt from may end in more."""
 DECISION_SHARE: Final = 0.1
 """Share of training episodes whose last question is a trade on a planted edge."""
 
@@ -232,18 +233,26 @@ def episode(
     seed: int = 0,
     planted: bool = False,
     notes: int = EPISODE_BARS,
+    questions: int = QUESTIONS,
 ) -> Episode:
     """Episode `number` of a split: the same for the same arguments, in every process.
 
     `planted` allows a trade on a planted edge among the questions (training only); with fewer `notes` the
-    questions come, and the truth is told, after that many.
+    questions come, and the truth is told, after that many. How many `questions` there are changes nothing
+    else: they are drawn last.
     """
     draw = np.random.default_rng([seed, _SPLIT_CODES[split], number])
     path = paths[int(draw.integers(len(paths)))]
     start = int(path.starts[int(draw.integers(len(path.starts)))])
     regime, rank, trend = regime_at(path.close, start - 1)
     return _Writer(draw, VOICES[split], path, start, regime).write(
-        f"{split}-{seed}-{number}", split, rank, trend, planted=planted, notes=notes
+        f"{split}-{seed}-{number}",
+        split,
+        rank,
+        trend,
+        planted=planted,
+        notes=notes,
+        asked=questions,
     )
 
 
@@ -263,7 +272,15 @@ class _Writer:
         self._withdrawn: set[Fact] = set()
 
     def write(
-        self, name: str, split: SplitName, rank: float, trend: float, *, planted: bool, notes: int
+        self,
+        name: str,
+        split: SplitName,
+        rank: float,
+        trend: float,
+        *,
+        planted: bool,
+        notes: int,
+        asked: int,
     ) -> Episode:
         draw = self._draw
         companies = [
@@ -288,7 +305,7 @@ class _Writer:
         recent = np.diff(np.log(self._path.close[row - VOLATILITY_BARS : row + 1]))
         deviation = max(float(recent.std()) * DECISION_BARS**0.5, 1e-6)
         moved = float(np.log(ahead[-1] / self._path.close[row])) / deviation
-        questions = self._ask(facts)
+        questions = self._ask(facts, asked)
         if planted and draw.random() < DECISION_SHARE:
             questions = self._plant_decision(questions, facts)
         return Episode(
@@ -424,11 +441,11 @@ class _Writer:
         template = templates[int(pick.integers(len(templates)))]
         return _fill(template, fact, source, verb, certain, claim)
 
-    def _ask(self, facts: Sequence[Fact]) -> list[Question]:
+    def _ask(self, facts: Sequence[Fact], count: int) -> list[Question]:
         in_force = [fact for fact in facts if self._truth.get(fact) is not None]
         withdrawn = [fact for fact in facts if fact in self._withdrawn and fact not in in_force]
         questions = []
-        for _ in range(QUESTIONS):
+        for _ in range(count):
             ended = self._draw.random() < WITHDRAWN_SHARE
             pool = withdrawn if (ended and withdrawn) or not in_force else in_force
             if not pool:

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from memory.policy import ACTIONS, FEATURES, LearnedChooser, MemoryPolicy
-from memory.rules import rule_policy
 from models.action_head import MemoryActionHead
 from models.action_scorer import HeadScorer
 from training.stage2_agemem.collect import Collector, TrainingStage
 from training.stage2_agemem.credit import RULES
-from training.stage2_agemem.episodes import Episode, Path, episode
+from training.stage2_agemem.episodes import Episode, Path
 from training.stage2_agemem.exploration import elliptical_bonus, projection
 from training.stage2_agemem.grpo import StepBatch, StepwiseGRPO
 from training.stage2_agemem.rollouts import Job, RolloutSettings, Trajectory, run_jobs
@@ -34,8 +33,6 @@ PLATEAU: Final = 0.002
 """A validation counts as better when it beats the best by this much."""
 
 VALIDATED_TOGETHER: Final = 50
-FITTED_EPISODES: Final = 48
-"""Episodes by whose states the head's inputs are scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,6 @@ class AgeMemTrainer:
         self.seed = seed
         self.state = TrainerState(stage=stages[0].value)
         self._stages = tuple(stages)
-        self._paths = tuple(paths)
         self._validation = tuple(validation)
         self._rollouts = rollouts
         self._exploration = exploration_coefficient
@@ -111,7 +107,6 @@ class AgeMemTrainer:
         """From where the state stands to the last update. The state may be saved after every update."""
         state = self.state
         if state.update == 0 and state.best_accuracy_frac < 0.0:
-            await self._fit_inputs()
             await self._validate()
         while state.update < self.settings.steps:
             stage = TrainingStage(state.stage)
@@ -131,21 +126,6 @@ class AgeMemTrainer:
             if whole or ended:
                 self._save(self, "last")
         return state
-
-    async def _fit_inputs(self) -> None:
-        """Scale the head's inputs by states that the hand rule meets in training episodes."""
-        head = self.model.action_head
-        assert head is not None
-        drawn = [
-            episode(self._paths, "train", number, seed=self.seed)
-            for number in range(FITTED_EPISODES)
-        ]
-        groups = await run_jobs(
-            rule_policy("heuristic"), [Job(each) for each in drawn], self._rollouts
-        )
-        texts = [step.state.text for group in groups for step in group[0].steps]
-        head.fit_inputs(self.scorer.embed(texts))
-        self.grpo.setup(self.scorer)
 
     def _limit(self, stage: TrainingStage) -> int:
         """The most updates of a stage: its share, and for the last stage all that is left."""
