@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from core.errors import ConfigError
 from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
+from memory.operations import MemoryOperationResult, Request, Update
 from memory.policy import (
     ACTIONS,
     FEATURES,
@@ -23,6 +24,7 @@ from memory.policy import (
     Situation,
     StepOutcome,
     memory_step,
+    merged,
     observe,
 )
 from memory.rules import RULES, RandomChooser, RuleChooser, Tree, hand_rule, rule_policy
@@ -262,3 +264,61 @@ def test_an_unknown_policy_is_refused_by_name() -> None:
         rule_policy("best")
     assert [rule_policy(name).name for name in RULES] == list(RULES)
     assert Choice("none").index == 6
+
+
+def tally(counts: list[float], **changes: object) -> MemoryEvent:
+    given = {"kind": "outcome", "figure": None, "direction": 0, "count": None, "topic": "rain"}
+    return note(f"ACME after rain: {counts}", more={"counts": counts}, **(given | changes))
+
+
+async def test_entries_of_another_topic_are_left_alone(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    state = await see(memory, tally([1, 0, 0], topic="snow"))
+    assert state.closest is None
+    step = await take(memory, "update", tally([0, 0, 1]))
+    assert step.outcome.version == 2
+    entry = (await memory.list())[0]
+    assert (entry.metadata["topic"], entry.metadata["counts"]) == ("rain", [1, 0, 1])
+
+
+async def test_updates_of_one_entry_in_one_step_add_their_tallies_up(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    seats = [seat(memory, tally([0, 1, 0])), seat(memory, tally([0, 0, 1]))]
+    steps = await memory_step(always("update"), seats)
+    assert [step.outcome.version for step in steps] == [2, 3]
+    assert (await memory.list())[0].metadata["counts"] == [1, 1, 1]
+
+
+def test_a_merge_keeps_credit_and_weighs_the_states_by_their_cases() -> None:
+    before = {"counts": [3, 0], "numbers": [1.0], "credit": {"recalled": 4}, "old": True}
+    now = {"counts": [0, 1], "numbers": [5.0]}
+    assert merged(before, now) == {
+        "counts": [3, 1], "numbers": [2.0], "credit": {"recalled": 4},
+    }  # fmt: skip
+    for junk in ("buy all", [1], [1, "x"], [float("nan"), 1], None):
+        assert merged({"counts": junk}, now) == now
+
+
+async def test_riders_go_along_in_the_same_transaction(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    kept = (await memory.list())[0]
+
+    class Rider:
+        def __init__(self) -> None:
+            self.written: list[str] = []
+            self.results: list[MemoryOperationResult] = []
+
+        def requests(self, written: Sequence[Request]) -> Sequence[Request]:
+            self.written = [each.kind for each in written]
+            return [Update(kept.id, kept.text, {"credit": 1})]
+
+        def done(self, results: Sequence[MemoryOperationResult]) -> None:
+            self.results = list(results)
+
+    rider = Rider()
+    steps = await memory_step(always("add"), [seat(memory, note())], riders=rider)
+    assert rider.written == ["add"]
+    assert (steps[0].outcome.success, rider.results[0].version) == (True, 2)
+    entry = await memory.get(kept.id)
+    assert entry is not None
+    assert entry.metadata == {"credit": 1}
