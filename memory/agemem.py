@@ -781,6 +781,9 @@ def _filter(where: Mapping[str, Any] | None) -> Filter | None:
 
 
 def _hit(version: Version, ranked: Ranked) -> MemoryHit:
+    valid = recorded = from_micros(version.recorded_from)
+    if version.valid_from != version.recorded_from:
+        valid = from_micros(version.valid_from)
     return MemoryHit(
         id=version.entry_id,
         version=version.number,
@@ -788,8 +791,8 @@ def _hit(version: Version, ranked: Ranked) -> MemoryHit:
         score=ranked.score,
         ranks=HitRanks(ranked.vector, ranked.text, ranked.graph),
         reason=explain(ranked),
-        valid_from=from_micros(version.valid_from),
-        recorded_from=from_micros(version.recorded_from),
+        valid_from=valid,
+        recorded_from=recorded,
         outcome_at=None if version.outcome_at is None else from_micros(version.outcome_at),
         source=version.source,
         metadata=own_copy(version.metadata),

@@ -102,6 +102,29 @@ def test_a_keyword_only_hit_survives() -> None:
     assert next(hit for hit in hits if hit.row == 29).vector is None
 
 
+@pytest.mark.parametrize("arrangement", ["random", "one_group", "all_alike", "mostly_below_zero"])
+@pytest.mark.parametrize("size", [65, 2_064, 3_001])
+def test_the_nearest_are_those_of_a_plain_sort(arrangement: str, size: int) -> None:
+    """Also where the best all stand in one group of scores, and where thousands are alike."""
+    generator = np.random.default_rng(size)
+    cosines = generator.uniform(0.0, 0.9, size)
+    if arrangement == "one_group":  # rows a sixteenth of the size apart are a group
+        cosines[:: size // 16] = 0.95
+        cosines[3 :: size // 16] = 0.94
+    elif arrangement == "all_alike":
+        cosines[:] = 0.5
+    elif arrangement == "mostly_below_zero":
+        cosines[10:] -= 1.0
+    vectors = np.zeros((size, 4), np.float32)
+    vectors[:, 0], vectors[:, 1] = cosines, np.sqrt(1.0 - cosines**2)
+    query = np.array([1, 0, 0, 0], np.float32)
+    exact = vectors[:, 0].astype(np.float64)
+    ordered = sorted((row for row in range(size) if exact[row] > 0), key=lambda r: (-exact[r], r))
+    found = corpus(["x"] * size, vectors=vectors)
+    assert rank_by_vector(found, [query], 64) == [ordered[:64]]
+    assert rank_by_vector(found, [query, -query], 64)[0] == ordered[:64]
+
+
 def test_recency_and_outcome_weigh_the_fused_score() -> None:
     found = corpus(["halt", "halt"], ages_days=[180.0, 0.0], outcomes=[0, 1])
     settings_ = RankingSettings(recency_half_life_days=180.0, use_vector=False)
