@@ -119,6 +119,8 @@ class Dialect:
         return next(each for since, each in reversed(DIALECTS) if since <= version)
 
 
+_NEAREST_FETCHED = 200  # of all runs; the graph behind the index is searched as widely
+
 DIALECTS = (
     (
         (0,),
@@ -622,10 +624,12 @@ class Neo4jStore:
         return [row[0] for row in rows]
 
     async def native_nearest(self, vector: Sequence[float], limit: int = 10) -> list[str]:
-        """Version ids by Neo4j's own vector index: approximate, over all runs, no as-of."""
-        rows = await self._read(
-            self.dialect.nearest, vector=list(vector), fetch=10 * limit, limit=limit
-        )
+        """Version ids by Neo4j's own vector index: approximate, over all runs, no as-of.
+
+        The index cannot be asked for one run alone: enough are fetched that other runs rarely crowd it out.
+        """
+        fetch = max(_NEAREST_FETCHED, 10 * limit)
+        rows = await self._read(self.dialect.nearest, vector=list(vector), fetch=fetch, limit=limit)
         return [row[0] for row in rows]
 
 
