@@ -91,6 +91,9 @@ _SCHEMA: Final = (
         FOR (v:AthenaVersion) ON EACH [v.content]""",
 )
 
+# A constraint's index bears its name.
+_INDEXES: Final = tuple(re.findall(r"(athena_\w+) IF NOT EXISTS", " ".join(_SCHEMA)))
+
 _OPERATION = (
     "o.sequence, o.branch, o.number, o.kind, o.namespace, o.key, o.request, o.recorded_at, o.body"
 )
@@ -134,6 +137,17 @@ DIALECTS = (
 )
 """By the first server version that speaks it. Servers of 2026 still take `CYPHER 5` and the procedure; a
 dialect with their SEARCH clause goes behind this one."""
+
+
+def check_online(states: Mapping[str, str]) -> None:
+    """Raises: MemoryStoreError unless every index is there and online."""
+    for name in _INDEXES:
+        state = states.get(name, "missing")
+        if state != "ONLINE":
+            raise MemoryStoreError(
+                f"the index {name} is {state}, not online.",
+                "Wait until Neo4j has built it, or drop it and try again.",
+            )
 
 
 def escape_lucene(text: str) -> str:
@@ -225,9 +239,21 @@ class Neo4jStore:
         self.dialect = Dialect.of(version)
         prefix = self.dialect.prefix
         async with driver.session(database=self._database) as session:
-            for statement in _SCHEMA:
-                await (await session.run(prefix + statement)).consume()
-            await (await session.run(f"{prefix}CALL db.awaitIndexes(60)")).consume()
+
+            async def states() -> dict[str, str]:
+                result = await session.run(
+                    f"""{prefix}SHOW INDEXES YIELD name, state WHERE name STARTS WITH 'athena_'
+                        RETURN name, state"""
+                )
+                return dict(await result.values())
+
+            found = await states()
+            if any(found.get(name) != "ONLINE" for name in _INDEXES):
+                for statement in _SCHEMA:
+                    await (await session.run(prefix + statement)).consume()
+                await (await session.run(f"{prefix}CALL db.awaitIndexes(60)")).consume()
+                found = await states()
+            check_online(found)
 
             async def create(tx: AsyncManagedTransaction) -> str:
                 result = await tx.run(
@@ -243,18 +269,6 @@ class Neo4jStore:
                 record = await result.single(strict=True)
                 return str(record[0])
 
-            states = await (
-                await session.run(
-                    f"""{prefix}SHOW INDEXES YIELD name, state
-                        WHERE name STARTS WITH 'athena_' AND state <> 'ONLINE'
-                        RETURN name, state"""
-                )
-            ).values()
-            if states:
-                raise MemoryStoreError(
-                    f"the index {states[0][0]} is {states[0][1]}, not online.",
-                    "Wait until Neo4j has built it, or drop it and try again.",
-                )
             seed = await session.execute_write(create)
         if self._seed is not None and seed != self._seed:
             raise MemoryStoreError(
