@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     Float32Array = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
+    Posting = tuple[npt.ArrayLike, npt.ArrayLike]
 
 BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
@@ -44,6 +45,7 @@ PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for 
 DAY_MICROS: Final = 86_400_000_000
 
 _TOKEN = re.compile(r"\w+(?:[-./]\w+)*")
+_JOINING = re.compile(r"[-./]\w")
 _PART = re.compile(r"\w+")
 
 
@@ -52,8 +54,12 @@ def tokens(text: str) -> list[str]:
 
     Known weakness: scripts without spaces between words give one long token.
     """
+    lower = text.lower()
+    whole: list[str] = _TOKEN.findall(lower)
+    if not _JOINING.search(lower):
+        return whole
     found = []
-    for token in _TOKEN.findall(text.lower()):
+    for token in whole:
         found.append(token)
         if not token.isalnum():
             parts = _PART.findall(token)
@@ -116,7 +122,7 @@ class Corpus:
     lengths: IntArray
     visible_from: IntArray
     outcome_known: IntArray
-    postings: Callable[[str], tuple[Sequence[int], Sequence[int]]]
+    postings: Callable[[str], Posting]
     words: Callable[[int], tuple[Mapping[str, int], int]]
     neighbours: Callable[[int], Sequence[int]]
     average_length: float

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import memory.index
+from core.memories import FOREVER, ROOT_BRANCH, Branch, OperationRecord, Version
 from memory import retrieval
 from memory.embedders import HashedNgramEmbedder
 from memory.index import MemoryIndex
@@ -221,3 +223,45 @@ def test_few_rows_are_ranked_as_many_are(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "FEW", 0)
         assert rank(found, queries, 5, RankingSettings()) == plain
+
+
+def test_words_taken_in_at_once_are_those_taken_in_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two large parts of a log and a small one, against an index that was asked after every tenth text."""
+    draw = np.random.default_rng(5)
+    words = [
+        *(f"w{n}" for n in range(300)),
+        "cut-off",
+        "brk.b",
+        "brk",
+        "Raised",
+        "a/b",
+        "\u00e9t\u00e9-1",
+    ]
+    texts = [" ".join(draw.choice(words, int(draw.integers(1, 9)))) for _ in range(470)]
+    main = {ROOT_BRANCH: Branch(ROOT_BRANCH, None, 0, 0)}
+
+    def asked(*ends: int) -> MemoryIndex:
+        index = MemoryIndex("m", 4)
+        for end in ends:
+            index.take(record(number, texts[number - 1]) for number in range(1, end + 1))
+            index.corpus(ROOT_BRANCH, "default", main, FOREVER - 1)
+        return index
+
+    at_once, one_by_one = asked(210, 450, 470), asked(*range(40, 471, 10))
+    assert (len(at_once._bulks), len(one_by_one._bulks)) == (2, 0)
+    assert at_once._lengths.values.tolist() == one_by_one._lengths.values.tolist()
+    for word in {*tokens(" ".join(words)), "absent"}:
+        found, expected = at_once.postings(word), one_by_one.postings(word)
+        assert [list(part) for part in found] == [list(part) for part in expected]
+        assert (len(found[0]) > 0) is (word != "absent")
+
+
+def record(number: int, text: str) -> OperationRecord:
+    version = Version(
+        f"m{number}@1", f"m{number}", 1, "default", text, {}, "user", 0, 0, None, sequence=number
+    )
+    return OperationRecord(
+        number, ROOT_BRANCH, number, "add", "default", None, None, 0, opened=(version,)
+    )
