@@ -535,7 +535,8 @@ class AgeMem:
             raise ContentRefused(f"top_k is {top_k!r}.", f"Give a number from 1 to {MAX_TOP_K}.")
         for query in queries:
             check_text(query, "the query", MAX_QUERY_CHARACTERS)
-        wanted = [_filter(each) for each in (where if isinstance(where, list | tuple) else [where])]
+        given: Sequence[Any] = where if isinstance(where, list | tuple) else [where]
+        wanted = [_filter(each) for each in given]
         if len(wanted) not in (1, len(queries)):
             raise ContentRefused(
                 f"there are {len(wanted)} filters for {len(queries)} queries.",
