@@ -613,10 +613,11 @@ class Neo4jStore:
 
     async def erase_run(self) -> None:
         """Delete everything under this run's name; the store is then empty and closed."""
+        # What names the run goes last: until then it can be erased again.
         for label in (
-            "AthenaVersion", "AthenaClosing", "AthenaEntry", "AthenaOperation", "AthenaTiming",
-            "AthenaBranch", "AthenaRun",
-        ):  # fmt: skip
+            "AthenaVersion|AthenaClosing|AthenaEntry|AthenaOperation|AthenaTiming|AthenaBranch",
+            "AthenaRun",
+        ):
             with self._guard():
                 async with self._open_driver().session(database=self._database) as session:
                     result = await session.run(

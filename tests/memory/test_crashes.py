@@ -137,7 +137,7 @@ async def test_random_kills_under_load_lose_nothing_on_neo4j(tmp_path: Path) -> 
 def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """A Neo4j server that may be killed without harm to other tests: NEO4J_URI names it meanwhile.
 
-    NEO4J_TEST_TOOL takes `start`, `kill` and `stop`, each with `--home H`, and `start` prints NAME=value.
+    NEO4J_TEST_TOOL takes `start` and `kill`, each with `--home H`, and `start` prints NAME=value.
     """
     tool, home = os.environ.get("NEO4J_TEST_TOOL"), str(tmp_path / "neo4j")
     if tool is None:
@@ -154,7 +154,7 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     try:
         yield told
     finally:
-        told("stop")
+        told("kill")
 
 
 @pytest.mark.slow
