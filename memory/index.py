@@ -135,6 +135,7 @@ class MemoryIndex:
         self._codes: dict[str, int] = {}
         self._outcome_known = Growing()
         self._lengths = Growing()
+        self._words_in_all = 0
         self._matrix: Float32Array = np.zeros((64, dimension), np.float32)
         self._postings: dict[str, tuple[array[int], array[int]]] = {}
         self._bulks: list[_Postings] = []
@@ -241,10 +242,12 @@ class MemoryIndex:
                 postings, lengths = _Postings.of(texts, start)
                 self._bulks.append(postings)
                 self._lengths.extend(lengths)
+                self._words_in_all += int(lengths.sum())
                 start += len(texts)
         for row in range(start, end):
             counts, size = term_counts.__wrapped__(self.versions[row].content)
             self._lengths.append(size)
+            self._words_in_all += size
             for term, count in counts.items():
                 posting = self._postings.get(term)
                 if posting is None:
@@ -299,10 +302,9 @@ class MemoryIndex:
     ) -> IntArray:
         """Rows seen at `as_of` by this branch in this namespace that fit the filter, ascending."""
         view = self._view(branch, namespace, branches)
-        gate = (view.shown.values <= as_of) & (view.hidden.values > as_of)
         rows = view.rows.values
-        if not gate.all():
-            rows = rows[gate]
+        if not view.last_shown <= as_of < view.first_hidden:
+            rows = rows[(view.shown.values <= as_of) & (view.hidden.values > as_of)]
         for name, wanted in (where or {}).items():
             fits = np.zeros(len(self.versions), np.bool_)
             for value in wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]:
@@ -334,7 +336,7 @@ class MemoryIndex:
         if len(rows) > FEW:
             self._take_text()
             lengths = self._lengths.values
-            words = int((lengths[rows] if len(rows) < total else lengths).sum())
+            words = int(lengths[rows].sum()) if len(rows) < total else self._words_in_all
         else:
             lengths = _NONE
             words = sum(self._words(row)[1] for row in rows.tolist())
@@ -412,6 +414,9 @@ class _View:
         self.rows = Growing()
         self.shown = Growing()
         self.hidden = Growing()
+        self.last_shown = -FOREVER
+        """From here on every row is seen, until `first_hidden`."""
+        self.first_hidden = FOREVER
 
     def begin_as(self, parent: _View, limit: int) -> None:
         """Take over what the parent's view, followed this far, knew at the fork, if it can still tell."""
@@ -424,6 +429,7 @@ class _View:
         self.shown.extend(parent.shown.values[:size])
         self.hidden.extend(parent.hidden.values[:size])
         self._last_closing = parent._last_closing
+        self.last_shown, self.first_hidden = parent.last_shown, parent.first_hidden
         # The branch's own operations come after its fork.
         places, closings = self._index.place.values, self._index.closing_place.values
         self._versions_read = int(np.searchsorted(places, limit, "right"))
@@ -443,6 +449,7 @@ class _View:
                     self.rows.append(row)
                     self.shown.append(version.visible_from)
                     self.hidden.append(FOREVER)
+                    self.last_shown = max(self.last_shown, version.visible_from)
         self._versions_read = end
         start, end = self._closings_read, index.closing_rows.size
         if end - start > _A_FEW:
@@ -458,6 +465,7 @@ class _View:
                             self.hidden.values[place], index.closing_hidden.values[closing]
                         )
                         self.hidden.values[place] = hidden
+                        self.first_hidden = min(self.first_hidden, int(hidden))
                         self._last_closing = sequence
         self._closings_read = end
 
@@ -466,8 +474,10 @@ class _View:
         inside = self._inside(index.branch_codes, index.place, start)
         inside &= index.namespace_codes.values[start:] == index.code(self._namespace)
         rows = np.flatnonzero(inside) + start
+        shown = index.visible_from.values[rows]
+        self.last_shown = max(self.last_shown, int(shown.max(initial=-FOREVER)))
         self.rows.extend(rows)
-        self.shown.extend(index.visible_from.values[rows])
+        self.shown.extend(shown)
         self.hidden.extend(np.full(len(rows), FOREVER))
 
     def _end_rows(self, start: int) -> None:
@@ -480,6 +490,7 @@ class _View:
         if known.any():
             hidden_from = index.closing_hidden.values[start:][inside][known]
             np.minimum.at(self.hidden.values, places[known], hidden_from)
+            self.first_hidden = min(self.first_hidden, int(hidden_from.min()))
             self._last_closing = int(index.closing_place.values[start:][inside][known][-1])
 
     def _inside(self, branches: Growing, sequences: Growing, start: int) -> BoolArray:

@@ -184,17 +184,16 @@ def rank_by_vector(corpus: Corpus, vectors: Sequence[Float32Array], pool: int) -
             _best(corpus.rows, exact_cosine(corpus.matrix, corpus.rows, vector), pool)
             for vector in vectors
         ]
-    queries = np.ascontiguousarray(np.stack(vectors, axis=1))  # [D, Q]
     total = corpus.total
     if corpus.whole:
-        scores = _product(corpus.matrix[:total], queries)
+        scores = _products(corpus.matrix[:total], vectors)
     elif 2 * len(corpus.rows) >= total:
-        scores = _product(corpus.matrix[:total], queries)[corpus.rows]
+        scores = [each[corpus.rows] for each in _products(corpus.matrix[:total], vectors)]
     else:
-        scores = _product(corpus.matrix[corpus.rows], queries)
+        scores = _products(corpus.matrix[corpus.rows], vectors)
     ranked = []
-    for column, vector in enumerate(vectors):
-        candidates = corpus.rows[_candidates(scores[:, column], pool)]
+    for approximate, vector in zip(scores, vectors, strict=True):
+        candidates = corpus.rows[_candidates(approximate, pool)]
         exact = exact_cosine(corpus.matrix, candidates, vector)
         ranked.append(_best(candidates, exact, pool))
     return ranked
@@ -223,10 +222,12 @@ def _nth_best(scores: Float32Array, n: int) -> float:
     return float(np.partition(scores, place)[place])
 
 
-def _product(matrix: Float32Array, queries: Float32Array) -> Float32Array:
-    if queries.shape[1] == 1:
-        return (matrix @ queries[:, 0])[:, None]
-    return matrix @ queries
+def _products(matrix: Float32Array, vectors: Sequence[Float32Array]) -> Sequence[Float32Array]:
+    """Each vector's inner products with all rows, in one pass over the matrix."""
+    if len(vectors) == 1:
+        return [matrix @ vectors[0]]
+    products: Float32Array = matrix @ np.ascontiguousarray(np.stack(vectors, axis=1))
+    return list(products.T)
 
 
 def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> FloatArray:
