@@ -328,7 +328,8 @@ class _DueCredits:
 
     def done(self, results: Sequence[MemoryOperationResult]) -> None:
         self.receipts = [
-            _receipt("credit", each.operation_id, each.error and type(each.error).__name__,
+            _receipt("credit", each.operation_id,
+                     None if each.error is None else type(each.error).__name__,
                      each.ids, each.version, each.superseded_ids)
             for each in results
         ]  # fmt: skip

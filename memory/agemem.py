@@ -535,7 +535,8 @@ class AgeMem:
             raise ContentRefused(f"top_k is {top_k!r}.", f"Give a number from 1 to {MAX_TOP_K}.")
         for query in queries:
             check_text(query, "the query", MAX_QUERY_CHARACTERS)
-        wanted = [_filter(each) for each in (where if isinstance(where, list | tuple) else [where])]
+        given: Sequence[Any] = where if isinstance(where, list | tuple) else [where]
+        wanted = [_filter(each) for each in given]
         if len(wanted) not in (1, len(queries)):
             raise ContentRefused(
                 f"there are {len(wanted)} filters for {len(queries)} queries.",
@@ -793,6 +794,9 @@ def _filter(where: Mapping[str, Any] | None) -> Filter | None:
 
 
 def _hit(version: Version, ranked: Ranked) -> MemoryHit:
+    valid = recorded = from_micros(version.recorded_from)
+    if version.valid_from != version.recorded_from:
+        valid = from_micros(version.valid_from)
     return MemoryHit(
         id=version.entry_id,
         version=version.number,
@@ -800,8 +804,8 @@ def _hit(version: Version, ranked: Ranked) -> MemoryHit:
         score=ranked.score,
         ranks=HitRanks(ranked.vector, ranked.text, ranked.graph),
         reason=explain(ranked),
-        valid_from=from_micros(version.valid_from),
-        recorded_from=from_micros(version.recorded_from),
+        valid_from=valid,
+        recorded_from=recorded,
         outcome_at=None if version.outcome_at is None else from_micros(version.outcome_at),
         source=version.source,
         metadata=own_copy(version.metadata),

@@ -6,7 +6,7 @@ Refuses to know stores. Every store writes the same bytes for the same operation
 from __future__ import annotations
 
 import hashlib
-from base64 import b32encode, b64decode, b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -17,6 +17,10 @@ import orjson
 from core.errors import UnreadableRecord
 from core.memories import Branch, Closing, Edge, OperationRecord, StoredVector, Version, to_micros
 from memory.operations import Request
+
+# Base 32, ten bits at a time: `b32encode` goes by a loop and takes four times as long.
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 
 
 def canonical(value: Any) -> bytes:
@@ -42,7 +46,8 @@ def request_digest(request: Request, namespace: str) -> str:
 def derive_id(seed: str, branch: str, number: int) -> str:
     """An entry's id: fixed by the store's seed, the branch and the operation's number there."""
     digest = hashlib.blake2b(f"{seed}|{branch}|{number}".encode(), digest_size=10).digest()
-    return "m" + b32encode(digest).decode().lower()
+    bits = int.from_bytes(digest, "big")
+    return "m" + "".join([_BASE32_PAIRS[bits >> place & 1023] for place in range(70, -1, -10)])
 
 
 def payload(record: OperationRecord) -> str:

@@ -8,6 +8,7 @@ Shapes: R rows, one per version, in the order of the log.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from bisect import bisect_right, insort
 from collections import Counter, OrderedDict, defaultdict
@@ -28,15 +29,17 @@ from core.memories import (
     StoredVector,
     Version,
 )
-from memory.retrieval import FEW, Corpus, term_counts
+from memory.retrieval import FEW, Corpus, term_counts, tokens
 
 if TYPE_CHECKING:
-    from memory.retrieval import BoolArray, Float32Array, IntArray
+    from memory.retrieval import BoolArray, Float32Array, Int32Array, IntArray, Posting
 
 Filter = Mapping[str, Any]
 _MAX_VIEWS = 256
 _NONE = np.empty(0, np.int64)
 _A_FEW = 16  # so many new rows are looked at one by one
+_MANY = 2_000  # so many new texts are taken in at once
+_ROWS_AT_ONCE = 50_000  # whose words are sorted together: some 20 MB meanwhile
 
 
 class Growing:
@@ -68,6 +71,47 @@ class Growing:
         return self._data[: self.size]
 
 
+class _Postings:
+    """The words of many texts: the rows with a word lie together, from the end of the word before it.
+
+    Made by sorting, in less than half of the time that one array for each word takes.
+    """
+
+    __slots__ = ("_ends", "_numbers", "_rows", "_times")
+
+    def __init__(
+        self, numbers: Mapping[str, int], ends: list[int], rows: Int32Array, times: Int32Array
+    ) -> None:
+        self._numbers = numbers
+        self._ends = ends
+        self._rows = rows
+        self._times = times
+
+    @staticmethod
+    def of(texts: Sequence[str], first_row: int) -> tuple[_Postings, IntArray]:
+        """The postings of texts whose rows follow on one another, and each text's number of words."""
+        numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+        words: list[int] = []
+        lengths = np.empty(len(texts), np.int64)
+        for place, text in enumerate(texts):
+            found = tokens(text)
+            lengths[place] = len(found)
+            words += map(numbers.__getitem__, found)
+        # A word's number and a row as one number.
+        places = np.array(words, np.int64) * len(texts) + np.repeat(np.arange(len(texts)), lengths)
+        places, times = np.unique(places, return_counts=True)
+        ends = np.searchsorted(places, np.arange(len(numbers) + 1) * len(texts))
+        rows = (places % len(texts) + first_row).astype(np.int32)
+        return _Postings(dict(numbers), ends.tolist(), rows, times.astype(np.int32)), lengths
+
+    def rows_with(self, word: str) -> tuple[Int32Array, Int32Array] | None:
+        number = self._numbers.get(word)
+        if number is None:
+            return None
+        inside = slice(self._ends[number], self._ends[number + 1])
+        return self._rows[inside], self._times[inside]
+
+
 class MemoryIndex:
     """Columns over all branches and namespaces of one store."""
 
@@ -91,8 +135,10 @@ class MemoryIndex:
         self._codes: dict[str, int] = {}
         self._outcome_known = Growing()
         self._lengths = Growing()
+        self._words_in_all = 0
         self._matrix: Float32Array = np.zeros((64, dimension), np.float32)
         self._postings: dict[str, tuple[array[int], array[int]]] = {}
+        self._bulks: list[_Postings] = []
         self._facets: dict[tuple[str, bytes], array[int]] = {}
         self._closings_of: dict[str, list[Closing]] = defaultdict(list)
         self._standing_in: dict[str, list[tuple[int, int]]] = {}
@@ -188,9 +234,20 @@ class MemoryIndex:
         self.vector_sequence = max(self.vector_sequence, reached)
 
     def _take_text(self) -> None:
-        for row in range(self._lengths.size, len(self.versions)):
+        """Take in the words of the rows that have none yet; a log's first reading all at once."""
+        start, end = self._lengths.size, len(self.versions)
+        if end - start >= _MANY and 4 * (end - start) >= end:
+            while start < end:
+                texts = [v.content for v in self.versions[start : start + _ROWS_AT_ONCE]]
+                postings, lengths = _Postings.of(texts, start)
+                self._bulks.append(postings)
+                self._lengths.extend(lengths)
+                self._words_in_all += int(lengths.sum())
+                start += len(texts)
+        for row in range(start, end):
             counts, size = term_counts.__wrapped__(self.versions[row].content)
             self._lengths.append(size)
+            self._words_in_all += size
             for term, count in counts.items():
                 posting = self._postings.get(term)
                 if posting is None:
@@ -201,9 +258,15 @@ class MemoryIndex:
     def _words(self, row: int) -> tuple[Mapping[str, int], int]:
         return term_counts(self.versions[row].content)
 
-    def postings(self, term: str) -> tuple[Sequence[int], Sequence[int]]:
+    def postings(self, term: str) -> Posting:
         """Rows with a term, ascending, and how often it stands there."""
-        return self._postings.get(term, ((), ()))
+        parts: list[Posting] = [part for bulk in self._bulks if (part := bulk.rows_with(term))]
+        if (later := self._postings.get(term)) is not None:
+            parts.append(later)
+        if len(parts) < 2:
+            return parts[0] if parts else ((), ())
+        rows, times = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(times)
 
     def _view(self, branch: str, namespace: str, branches: Mapping[str, Branch]) -> _View:
         key = (branch, namespace)
@@ -239,10 +302,9 @@ class MemoryIndex:
     ) -> IntArray:
         """Rows seen at `as_of` by this branch in this namespace that fit the filter, ascending."""
         view = self._view(branch, namespace, branches)
-        gate = (view.shown.values <= as_of) & (view.hidden.values > as_of)
         rows = view.rows.values
-        if not gate.all():
-            rows = rows[gate]
+        if not view.last_shown <= as_of < view.first_hidden:
+            rows = rows[(view.shown.values <= as_of) & (view.hidden.values > as_of)]
         for name, wanted in (where or {}).items():
             fits = np.zeros(len(self.versions), np.bool_)
             for value in wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]:
@@ -274,7 +336,7 @@ class MemoryIndex:
         if len(rows) > FEW:
             self._take_text()
             lengths = self._lengths.values
-            words = int((lengths[rows] if len(rows) < total else lengths).sum())
+            words = int(lengths[rows].sum()) if len(rows) < total else self._words_in_all
         else:
             lengths = _NONE
             words = sum(self._words(row)[1] for row in rows.tolist())
@@ -352,6 +414,9 @@ class _View:
         self.rows = Growing()
         self.shown = Growing()
         self.hidden = Growing()
+        self.last_shown = -FOREVER
+        """From here on every row is seen, until `first_hidden`."""
+        self.first_hidden = FOREVER
 
     def begin_as(self, parent: _View, limit: int) -> None:
         """Take over what the parent's view, followed this far, knew at the fork, if it can still tell."""
@@ -364,6 +429,7 @@ class _View:
         self.shown.extend(parent.shown.values[:size])
         self.hidden.extend(parent.hidden.values[:size])
         self._last_closing = parent._last_closing
+        self.last_shown, self.first_hidden = parent.last_shown, parent.first_hidden
         # The branch's own operations come after its fork.
         places, closings = self._index.place.values, self._index.closing_place.values
         self._versions_read = int(np.searchsorted(places, limit, "right"))
@@ -383,6 +449,7 @@ class _View:
                     self.rows.append(row)
                     self.shown.append(version.visible_from)
                     self.hidden.append(FOREVER)
+                    self.last_shown = max(self.last_shown, version.visible_from)
         self._versions_read = end
         start, end = self._closings_read, index.closing_rows.size
         if end - start > _A_FEW:
@@ -398,6 +465,7 @@ class _View:
                             self.hidden.values[place], index.closing_hidden.values[closing]
                         )
                         self.hidden.values[place] = hidden
+                        self.first_hidden = min(self.first_hidden, int(hidden))
                         self._last_closing = sequence
         self._closings_read = end
 
@@ -406,8 +474,10 @@ class _View:
         inside = self._inside(index.branch_codes, index.place, start)
         inside &= index.namespace_codes.values[start:] == index.code(self._namespace)
         rows = np.flatnonzero(inside) + start
+        shown = index.visible_from.values[rows]
+        self.last_shown = max(self.last_shown, int(shown.max(initial=-FOREVER)))
         self.rows.extend(rows)
-        self.shown.extend(index.visible_from.values[rows])
+        self.shown.extend(shown)
         self.hidden.extend(np.full(len(rows), FOREVER))
 
     def _end_rows(self, start: int) -> None:
@@ -420,6 +490,7 @@ class _View:
         if known.any():
             hidden_from = index.closing_hidden.values[start:][inside][known]
             np.minimum.at(self.hidden.values, places[known], hidden_from)
+            self.first_hidden = min(self.first_hidden, int(hidden_from.min()))
             self._last_closing = int(index.closing_place.values[start:][inside][known][-1])
 
     def _inside(self, branches: Growing, sequences: Growing, start: int) -> BoolArray:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     Float32Array = npt.NDArray[np.float32]
     BoolArray = npt.NDArray[np.bool_]
+    Posting = tuple[npt.ArrayLike, npt.ArrayLike]
 
 BM25_K1: Final = 1.2
 BM25_B: Final = 0.75
@@ -39,10 +40,12 @@ SCAN_MARGIN: Final = (
     2e-5  # float32 rounding of a 4,096-term inner product of unit vectors is below 1e-5
 )
 FEW: Final = 32  # up to this many visible rows, plain loops beat array operations over all rows
+_GROUP = 16  # scores to a group when a floor of the best is looked for
 PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for a way round
 DAY_MICROS: Final = 86_400_000_000
 
 _TOKEN = re.compile(r"\w+(?:[-./]\w+)*")
+_JOINING = re.compile(r"[-./]\w")
 _PART = re.compile(r"\w+")
 
 
@@ -51,8 +54,12 @@ def tokens(text: str) -> list[str]:
 
     Known weakness: scripts without spaces between words give one long token.
     """
+    lower = text.lower()
+    whole: list[str] = _TOKEN.findall(lower)
+    if not _JOINING.search(lower):
+        return whole
     found = []
-    for token in _TOKEN.findall(text.lower()):
+    for token in whole:
         found.append(token)
         if not token.isalnum():
             parts = _PART.findall(token)
@@ -115,7 +122,7 @@ class Corpus:
     lengths: IntArray
     visible_from: IntArray
     outcome_known: IntArray
-    postings: Callable[[str], tuple[Sequence[int], Sequence[int]]]
+    postings: Callable[[str], Posting]
     words: Callable[[int], tuple[Mapping[str, int], int]]
     neighbours: Callable[[int], Sequence[int]]
     average_length: float
@@ -177,31 +184,50 @@ def rank_by_vector(corpus: Corpus, vectors: Sequence[Float32Array], pool: int) -
             _best(corpus.rows, exact_cosine(corpus.matrix, corpus.rows, vector), pool)
             for vector in vectors
         ]
-    queries = np.ascontiguousarray(np.stack(vectors, axis=1))  # [D, Q]
     total = corpus.total
     if corpus.whole:
-        scores = _product(corpus.matrix[:total], queries)
+        scores = _products(corpus.matrix[:total], vectors)
     elif 2 * len(corpus.rows) >= total:
-        scores = _product(corpus.matrix[:total], queries)[corpus.rows]
+        scores = [each[corpus.rows] for each in _products(corpus.matrix[:total], vectors)]
     else:
-        scores = _product(corpus.matrix[corpus.rows], queries)
+        scores = _products(corpus.matrix[corpus.rows], vectors)
     ranked = []
-    for column, vector in enumerate(vectors):
-        approximate = scores[:, column]
-        floor = 0.0
-        if len(approximate) > pool:
-            place = len(approximate) - pool
-            floor = max(0.0, float(np.partition(approximate, place)[place]))
-        candidates = corpus.rows[np.flatnonzero(approximate >= floor - SCAN_MARGIN)]
+    for approximate, vector in zip(scores, vectors, strict=True):
+        candidates = corpus.rows[_candidates(approximate, pool)]
         exact = exact_cosine(corpus.matrix, candidates, vector)
         ranked.append(_best(candidates, exact, pool))
     return ranked
 
 
-def _product(matrix: Float32Array, queries: Float32Array) -> Float32Array:
-    if queries.shape[1] == 1:
-        return (matrix @ queries[:, 0])[:, None]
-    return matrix @ queries
+def _candidates(scores: Float32Array, pool: int) -> IntArray:
+    """Places of all scores that may belong to the `pool` best above zero, ascending.
+
+    The `pool`-th best maximum of groups of scores is a floor that at least `pool` scores reach, and is
+    found faster than the `pool`-th best score. Where it lets many pass, these are looked at more closely.
+    """
+    floor, width = 0.0, len(scores) // _GROUP
+    if width > 2 * pool:
+        floor = _nth_best(scores[: _GROUP * width].reshape(_GROUP, width).max(axis=0), pool)
+    elif len(scores) > pool:
+        floor = _nth_best(scores, pool)
+    found = np.flatnonzero(scores >= max(floor, 0.0) - SCAN_MARGIN)
+    if len(found) > 2 * pool:
+        among = scores[found]
+        found = found[among >= max(_nth_best(among, pool), 0.0) - SCAN_MARGIN]
+    return found
+
+
+def _nth_best(scores: Float32Array, n: int) -> float:
+    place = len(scores) - n
+    return float(np.partition(scores, place)[place])
+
+
+def _products(matrix: Float32Array, vectors: Sequence[Float32Array]) -> Sequence[Float32Array]:
+    """Each vector's inner products with all rows, in one pass over the matrix."""
+    if len(vectors) == 1:
+        return [matrix @ vectors[0]]
+    products: Float32Array = matrix @ np.ascontiguousarray(np.stack(vectors, axis=1))
+    return list(products.T)
 
 
 def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> FloatArray:
@@ -354,11 +380,9 @@ def _fuse(
     text = {row: place for place, row in enumerate(worded, 1)}
     graph = {row: place for place, row in enumerate(linked, 1)}
     rows = list(scores)
-    shown: list[int] = corpus.visible_from[rows].tolist()
-    known: list[int] = corpus.outcome_known[rows].tolist()
+    weights = _weights(corpus, rows, settings)
     weighted = [
-        (-scores[row] * _weight(corpus.as_of - since, outcome, settings), row)
-        for row, since, outcome in zip(rows, shown, known, strict=True)
+        (-score * weight, row) for (row, score), weight in zip(scores.items(), weights, strict=True)
     ]
     weighted.sort()
     return [
@@ -367,15 +391,24 @@ def _fuse(
     ]
 
 
-def _weight(age_micros: int, outcome_known: int, settings: RankingSettings) -> float:
-    weight = 1.0
-    if settings.recency_half_life_days is not None:
-        age_days = age_micros / DAY_MICROS
-        decay = 0.5 ** (age_days / settings.recency_half_life_days)
-        weight = settings.recency_floor_frac + (1.0 - settings.recency_floor_frac) * decay
-    if outcome_known:
-        weight *= 1.0 + settings.outcome_weight_frac
-    return weight
+def _weights(corpus: Corpus, rows: list[int], settings: RankingSettings) -> list[float]:
+    """What recency and a known outcome multiply each row's score by."""
+    half_life_days, floor = settings.recency_half_life_days, settings.recency_floor_frac
+    weights = [1.0] * len(rows)
+    if half_life_days is not None:
+        shown: list[int] = corpus.visible_from[rows].tolist()
+        as_of, rest = corpus.as_of, 1.0 - floor
+        weights = [
+            floor + rest * 0.5 ** ((as_of - since) / DAY_MICROS / half_life_days) for since in shown
+        ]
+    known: list[int] = corpus.outcome_known[rows].tolist()
+    if any(known):
+        more = 1.0 + settings.outcome_weight_frac
+        weights = [
+            weight * more if outcome else weight
+            for weight, outcome in zip(weights, known, strict=True)
+        ]
+    return weights
 
 
 def _diversify(

@@ -253,6 +253,8 @@ def _record(record: OperationRecord) -> OperationRecord:
         _typed(version.content, str)
         check_name(version.version_id, "the version id")
         check_name(version.entry_id, "the entry id")
+        if version.version_id.partition("@")[0] != version.entry_id:
+            raise ValueError(f"{version.version_id} is no version of {version.entry_id}")
         check_name(version.source, "the source")
         check_metadata(version.metadata)
         if version.content:

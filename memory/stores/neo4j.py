@@ -91,6 +91,9 @@ _SCHEMA: Final = (
         FOR (v:AthenaVersion) ON EACH [v.content]""",
 )
 
+# A constraint's index bears its name.
+_INDEXES: Final = tuple(re.findall(r"(athena_\w+) IF NOT EXISTS", " ".join(_SCHEMA)))
+
 _OPERATION = (
     "o.sequence, o.branch, o.number, o.kind, o.namespace, o.key, o.request, o.recorded_at, o.body"
 )
@@ -119,6 +122,8 @@ class Dialect:
         return next(each for since, each in reversed(DIALECTS) if since <= version)
 
 
+_NEAREST_FETCHED = 200  # of all runs; the graph behind the index is searched as widely
+
 DIALECTS = (
     (
         (0,),
@@ -132,6 +137,17 @@ DIALECTS = (
 )
 """By the first server version that speaks it. Servers of 2026 still take `CYPHER 5` and the procedure; a
 dialect with their SEARCH clause goes behind this one."""
+
+
+def check_online(states: Mapping[str, str]) -> None:
+    """Raises: MemoryStoreError unless every index is there and online."""
+    for name in _INDEXES:
+        state = states.get(name, "missing")
+        if state != "ONLINE":
+            raise MemoryStoreError(
+                f"the index {name} is {state}, not online.",
+                "Wait until Neo4j has built it, or drop it and try again.",
+            )
 
 
 def escape_lucene(text: str) -> str:
@@ -223,9 +239,21 @@ class Neo4jStore:
         self.dialect = Dialect.of(version)
         prefix = self.dialect.prefix
         async with driver.session(database=self._database) as session:
-            for statement in _SCHEMA:
-                await (await session.run(prefix + statement)).consume()
-            await (await session.run(f"{prefix}CALL db.awaitIndexes(60)")).consume()
+
+            async def states() -> dict[str, str]:
+                result = await session.run(
+                    f"""{prefix}SHOW INDEXES YIELD name, state WHERE name STARTS WITH 'athena_'
+                        RETURN name, state"""
+                )
+                return dict(await result.values())
+
+            found = await states()
+            if any(found.get(name) != "ONLINE" for name in _INDEXES):
+                for statement in _SCHEMA:
+                    await (await session.run(prefix + statement)).consume()
+                await (await session.run(f"{prefix}CALL db.awaitIndexes(60)")).consume()
+                found = await states()
+            check_online(found)
 
             async def create(tx: AsyncManagedTransaction) -> str:
                 result = await tx.run(
@@ -241,18 +269,6 @@ class Neo4jStore:
                 record = await result.single(strict=True)
                 return str(record[0])
 
-            states = await (
-                await session.run(
-                    f"""{prefix}SHOW INDEXES YIELD name, state
-                        WHERE name STARTS WITH 'athena_' AND state <> 'ONLINE'
-                        RETURN name, state"""
-                )
-            ).values()
-            if states:
-                raise MemoryStoreError(
-                    f"the index {states[0][0]} is {states[0][1]}, not online.",
-                    "Wait until Neo4j has built it, or drop it and try again.",
-                )
             seed = await session.execute_write(create)
         if self._seed is not None and seed != self._seed:
             raise MemoryStoreError(
@@ -597,10 +613,11 @@ class Neo4jStore:
 
     async def erase_run(self) -> None:
         """Delete everything under this run's name; the store is then empty and closed."""
+        # What names the run goes last: until then it can be erased again.
         for label in (
-            "AthenaVersion", "AthenaClosing", "AthenaEntry", "AthenaOperation", "AthenaTiming",
-            "AthenaBranch", "AthenaRun",
-        ):  # fmt: skip
+            "AthenaVersion|AthenaClosing|AthenaEntry|AthenaOperation|AthenaTiming|AthenaBranch",
+            "AthenaRun",
+        ):
             with self._guard():
                 async with self._open_driver().session(database=self._database) as session:
                     result = await session.run(
@@ -622,10 +639,12 @@ class Neo4jStore:
         return [row[0] for row in rows]
 
     async def native_nearest(self, vector: Sequence[float], limit: int = 10) -> list[str]:
-        """Version ids by Neo4j's own vector index: approximate, over all runs, no as-of."""
-        rows = await self._read(
-            self.dialect.nearest, vector=list(vector), fetch=10 * limit, limit=limit
-        )
+        """Version ids by Neo4j's own vector index: approximate, over all runs, no as-of.
+
+        The index cannot be asked for one run alone: enough are fetched that other runs rarely crowd it out.
+        """
+        fetch = max(_NEAREST_FETCHED, 10 * limit)
+        rows = await self._read(self.dialect.nearest, vector=list(vector), fetch=fetch, limit=limit)
         return [row[0] for row in rows]
 
 

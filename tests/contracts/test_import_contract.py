@@ -39,6 +39,16 @@ def _without(name: str, place: int) -> Callable[[Lines], None]:
     return lambda lines: lines.remove([line for line in lines if name in line][place])
 
 
+def _entry(name: str) -> Callable[[Lines], None]:
+    """Another name for an entry that nothing else speaks of; its version's id stays."""
+
+    def damage(lines: Lines) -> None:
+        _operation(lines, 2)["body"]["opened"][0]["entry_id"] = name
+        _operation(lines, 3)["body"]["linked"][0]["to_entry"] = name
+
+    return damage
+
+
 def _dimension(lines: Lines) -> None:
     next(line for line in lines if "vector" in line)["vector"]["dimension"] = 383
 
@@ -59,7 +69,7 @@ def _cycle(lines: Lines) -> None:
     "damage",
     [
         _text(42), _text("a\0b"), _text("a\x1bb"), _text(" "), _text(""), _dimension, _edge, _time,
-        _cycle, _without("vector", 0), _without("operation", 1), _without("operation", 0),
+        _entry("m-other"), _cycle, _without("vector", 0), _without("operation", 1), _without("operation", 0),
         _without("branch", 0), _without("branch", 1), _set(1, "sequence", True),
         _set(1, "kind", "other"), _set(1, "recorded_at", "noon"), _set(1, "namespace", None),
         _set(1, "body", []), _set(2, "branch", "b1"),

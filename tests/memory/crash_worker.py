@@ -7,6 +7,7 @@ hundred kills cost seconds. Every acknowledged operation is first noted in a fil
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import random
@@ -171,6 +172,8 @@ def kill_under_load(plan: dict[str, Any], notes: Path) -> None:
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
+    if plan["kind"] == "neo4j":
+        importlib.import_module("neo4j")  # takes as long as a trial does: once, not in every child
     notes = Path(plan["notes"])
     if plan["mode"] == "boundaries":
         for fatal in plan["fatal"]:

@@ -28,7 +28,7 @@ async def test_four_processes_lose_nothing_on_neo4j() -> None:
     if "NEO4J_URI" not in os.environ:
         pytest.skip(NO_SERVER)
     run = f"four-{uuid.uuid4().hex[:8]}"
-    await four_at_once(f"neo4j:{run}", 60)
+    await four_at_once(f"neo4j:{run}", int(os.environ.get("NEO4J_TEST_OPERATIONS", "60")))
     store = neo4j_store(run)
     await store.open()
     await store.erase_run()
@@ -56,7 +56,7 @@ async def four_at_once(place: str, operations: int) -> None:
     ]
     reports = []
     for worker in workers:
-        output, _ = worker.communicate(timeout=900)
+        output, _ = worker.communicate(timeout=3_600)
         assert worker.returncode == 0
         reports.append(json.loads(output))
     store = store_at(place)

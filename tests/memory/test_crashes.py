@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,35 @@ async def test_random_kills_under_load_lose_nothing_on_neo4j(tmp_path: Path) -> 
     await erase(run)
 
 
+@pytest.fixture
+def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """A Neo4j server that may be killed without harm to other tests: NEO4J_URI names it meanwhile.
+
+    NEO4J_TEST_TOOL takes `start` and `kill`, each with `--home H`, and `start` prints NAME=value.
+    """
+    tool, home = os.environ.get("NEO4J_TEST_TOOL"), str(tmp_path / "neo4j")
+    if tool is None:
+        pytest.skip("NEO4J_TEST_TOOL does not name a tool that starts and kills a Neo4j server")
+
+    def told(what: str) -> str:
+        return subprocess.run(
+            [tool, what, "--home", home], check=True, stdout=subprocess.PIPE, text=True, timeout=180
+        ).stdout
+
+    for line in told("start").splitlines():
+        name, _, value = line.partition("=")
+        monkeypatch.setenv(name, value)
+    try:
+        yield told
+    finally:
+        told("kill")
+
+
 @pytest.mark.slow
-async def test_a_killed_server_comes_back_with_every_acknowledged_write(tmp_path: Path) -> None:
-    """NEO4J_TEST_TOOL takes `kill --home H` and `start --home H`; the write in between just waits."""
-    tool, home = os.environ.get("NEO4J_TEST_TOOL"), os.environ.get("NEO4J_HOME")
-    if tool is None or home is None or "NEO4J_URI" not in os.environ:
-        pytest.skip("NEO4J_TEST_TOOL and NEO4J_HOME do not name a server that may be killed")
+async def test_a_killed_server_comes_back_with_every_acknowledged_write(
+    tmp_path: Path, own_server: Callable[[str], str]
+) -> None:
+    """The write in between just waits."""
     run, notes, enough = f"crash-{uuid.uuid4().hex[:8]}", tmp_path / "notes", tmp_path / "enough"
     plan = {"kind": "neo4j", "mode": "load", "where": run, "notes": str(notes), "kills": 1,
             "seed": 1, "seconds": [0.0, 0.5], "until": str(enough)}  # fmt: skip
@@ -145,11 +169,9 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(tmp_path
     with subprocess.Popen(command, cwd=ROOT) as writer:
         try:
             wait_for_more(notes, 5, writer)
-            subprocess.run([tool, "kill", "--home", home], check=True)
+            own_server("kill")
             before = len(read(notes))
-            subprocess.run(
-                [tool, "start", "--home", home], check=True, stdout=subprocess.DEVNULL, timeout=180
-            )
+            own_server("start")
             wait_for_more(notes, before + 5, writer)
         finally:
             enough.touch()
@@ -157,7 +179,6 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(tmp_path
     facts = read(notes)
     assert len(facts) > before > 5, "the writer went on after the restart"
     await assert_whole(neo4j_store(run, seed=None), facts)
-    await erase(run)
 
 
 async def erase(run: str) -> None:

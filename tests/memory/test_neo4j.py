@@ -8,11 +8,19 @@ import uuid
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neo4j import AsyncSession
 
 from core.errors import MemoryStoreError
 from memory.agemem import AgeMem
 from memory.embedders import HashedNgramEmbedder
-from memory.stores.neo4j import Dialect, Neo4jStore, escape_lucene, server_version
+from memory.stores.neo4j import (
+    VECTOR_INDEX,
+    Dialect,
+    Neo4jStore,
+    check_online,
+    escape_lucene,
+    server_version,
+)
 from tests.memory.support import NO_SERVER, neo4j_store
 
 
@@ -49,6 +57,32 @@ async def test_an_unknown_database_is_an_error(run: str) -> None:
     )
     with pytest.raises(MemoryStoreError):
         await store.open()
+
+
+async def test_a_dropped_index_is_made_again_as_the_store_opens(run: str) -> None:
+    store = neo4j_store(run)
+    async with AgeMem(store=store) as memory:
+        entry = (await memory.add("copper mine")).id
+        async with store._open_driver().session() as session:
+            await (await session.run("DROP INDEX athena_undo")).consume()
+    again = neo4j_store(run)
+    async with AgeMem(store=again) as memory:
+        assert (await memory.retrieve("copper")).ids == (entry,)
+        async with again._open_driver().session() as session:
+            found = await indexes(session)
+        check_online(found)
+        await again.erase_run()
+    for state in ("POPULATING", "FAILED"):
+        with pytest.raises(MemoryStoreError, match=f"{VECTOR_INDEX} is {state}, not online"):
+            check_online({**found, VECTOR_INDEX: state})
+    with pytest.raises(MemoryStoreError, match="missing") as caught:
+        check_online({name: state for name, state in found.items() if name != "athena_run"})
+    assert "Wait until Neo4j has built it" in caught.value.cure
+
+
+async def indexes(session: AsyncSession) -> dict[str, str]:
+    result = await session.run("SHOW INDEXES YIELD name, state RETURN name, state")
+    return dict(await result.values())
 
 
 async def test_the_native_indexes_serve_the_users_own_queries(run: str) -> None:

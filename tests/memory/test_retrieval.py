@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.memories import FOREVER, ROOT_BRANCH, Branch, OperationRecord, Version
 from memory import retrieval
 from memory.embedders import HashedNgramEmbedder
 from memory.index import MemoryIndex
@@ -100,6 +101,29 @@ def test_a_keyword_only_hit_survives() -> None:
     (hits,) = rank(corpus(texts, vectors=vectors), [("why ORD-17", query)], 3, RankingSettings())
     assert hits[0].row == 29 or 29 in [hit.row for hit in hits]
     assert next(hit for hit in hits if hit.row == 29).vector is None
+
+
+@pytest.mark.parametrize("arrangement", ["random", "one_group", "all_alike", "mostly_below_zero"])
+@pytest.mark.parametrize("size", [65, 2_064, 3_001])
+def test_the_nearest_are_those_of_a_plain_sort(arrangement: str, size: int) -> None:
+    """Also where the best all stand in one group of scores, and where thousands are alike."""
+    generator = np.random.default_rng(size)
+    cosines = generator.uniform(0.0, 0.9, size)
+    if arrangement == "one_group":  # rows a sixteenth of the size apart are a group
+        cosines[:: size // 16] = 0.95
+        cosines[3 :: size // 16] = 0.94
+    elif arrangement == "all_alike":
+        cosines[:] = 0.5
+    elif arrangement == "mostly_below_zero":
+        cosines[10:] -= 1.0
+    vectors = np.zeros((size, 4), np.float32)
+    vectors[:, 0], vectors[:, 1] = cosines, np.sqrt(1.0 - cosines**2)
+    query = np.array([1, 0, 0, 0], np.float32)
+    exact = vectors[:, 0].astype(np.float64)
+    ordered = sorted((row for row in range(size) if exact[row] > 0), key=lambda r: (-exact[r], r))
+    found = corpus(["x"] * size, vectors=vectors)
+    assert rank_by_vector(found, [query], 64) == [ordered[:64]]
+    assert rank_by_vector(found, [query, -query], 64)[0] == ordered[:64]
 
 
 def test_recency_and_outcome_weigh_the_fused_score() -> None:
@@ -198,3 +222,46 @@ def test_few_rows_are_ranked_as_many_are(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "FEW", 0)
         assert rank(found, queries, 5, RankingSettings()) == plain
+
+
+def test_words_taken_in_at_once_are_those_taken_in_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two large parts of a log and a small one, against an index that was asked after every tenth text."""
+    monkeypatch.setattr("memory.index._MANY", 200)
+    draw = np.random.default_rng(5)
+    words = [
+        *(f"w{n}" for n in range(60)),
+        "cut-off",
+        "brk.b",
+        "brk",
+        "Raised",
+        "a/b",
+        "été-1",
+    ]
+    texts = [" ".join(draw.choice(words, int(draw.integers(1, 9)))) for _ in range(470)]
+    main = {ROOT_BRANCH: Branch(ROOT_BRANCH, None, 0, 0)}
+
+    def asked(*ends: int) -> MemoryIndex:
+        index = MemoryIndex("m", 4)
+        for end in ends:
+            index.take(record(number, texts[number - 1]) for number in range(1, end + 1))
+            index.corpus(ROOT_BRANCH, "default", main, FOREVER - 1)
+        return index
+
+    at_once, one_by_one = asked(210, 450, 470), asked(*range(40, 471, 10))
+    assert (len(at_once._bulks), len(one_by_one._bulks)) == (2, 0)
+    assert at_once._lengths.values.tolist() == one_by_one._lengths.values.tolist()
+    for word in {*tokens(" ".join(words)), "absent"}:
+        found, expected = at_once.postings(word), one_by_one.postings(word)
+        assert [list(part) for part in found] == [list(part) for part in expected]
+        assert (len(found[0]) > 0) is (word != "absent")
+
+
+def record(number: int, text: str) -> OperationRecord:
+    version = Version(
+        f"m{number}@1", f"m{number}", 1, "default", text, {}, "user", 0, 0, None, sequence=number
+    )
+    return OperationRecord(
+        number, ROOT_BRANCH, number, "add", "default", None, None, 0, opened=(version,)
+    )

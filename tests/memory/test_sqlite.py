@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import MemoryStoreError
 from memory.agemem import AgeMem
-from memory.stores.migrations import MIGRATIONS
+from memory.stores.migrations import APPLICATION_ID, MIGRATIONS
 from memory.stores.sqlite import SqliteStore
 from tests.memory.support import HandClock
 
@@ -230,6 +230,56 @@ async def test_a_file_from_before_the_seals_is_sealed_as_it_is_opened(tmp_path: 
     memory = AgeMem(store=SqliteStore(tmp_path / "m.db", read_only=True))
     assert await memory.check() == ()
     await memory.close()
+
+
+def made_by_schema_2(path: Path, newer: Path) -> None:
+    """The rows of a file in the tables, indexes and pages that a file of schema 2 had."""
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute("PRAGMA journal_mode = WAL")
+    for statement in (*MIGRATIONS[0], *MIGRATIONS[1]):
+        old.execute(statement)
+    old.execute("ATTACH ? AS newer", (str(newer),))
+    tables = ("meta", "branches", "operations", "entries", "versions", "closings", "edges")
+    for table in (*tables, "embeddings", "timings"):
+        columns = ", ".join(row[1] for row in old.execute(f"PRAGMA newer.table_info({table})"))
+        old.execute(f"INSERT INTO {table}({columns}) SELECT {columns} FROM newer.{table}")
+    old.execute("INSERT INTO text_index(text_index) VALUES ('rebuild')")
+    old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 2")
+    old.close()
+
+
+async def test_a_file_of_schema_2_opens_and_answers_as_before(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with AgeMem(store=tmp_path / "new.db", clock=clock) as memory:
+        first = await memory.add("one bond", {"symbol": "IBM"}, idempotency_key="k")
+        second = await memory.add("two bonds")
+        purged = await memory.add("zyxwvut secret")
+        await memory.update(first.id, "one bond, changed")
+        await memory.link(first.id, second.id, "near")
+        await memory.purge(purged.id)
+        hits = (await memory.retrieve("bond", 5)).data
+        history = await memory.history(first.id)
+    made_by_schema_2(tmp_path / "old.db", tmp_path / "new.db")
+    reader = AgeMem(store=SqliteStore(tmp_path / "old.db", read_only=True), clock=clock)
+    assert (await reader.retrieve("bond", 5)).data == hits
+    await reader.close()
+    async with AgeMem(store=tmp_path / "old.db", clock=clock) as memory:
+        assert await memory.check() == ()
+        assert await memory.history(first.id) == history
+        again = await memory.add("one bond", {"symbol": "IBM"}, idempotency_key="k")
+        assert again.replayed
+        assert again.ids == first.ids
+        third = await memory.add("three bonds")
+        assert third.id in (await memory.retrieve("three bonds")).ids
+        assert await memory.check() == ()
+    connection = sqlite3.connect(tmp_path / "old.db")
+    found = connection.execute("SELECT rowid FROM text_index WHERE text_index MATCH 'bonds'")
+    assert found.fetchall() == [(2,), (5,)]
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    assert names & {"version_entries", "text_index_docsize"} == set()
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    connection.close()
 
 
 def _bytes(folder: Path) -> bytes:
