@@ -25,7 +25,7 @@ import numpy as np
 from agents.forecasts import Answer, ForecastBook, Recalled, stamp
 from agents.learning import FLOOR
 from agents.memory_choices import Chooser, Occurrence, OpenEntry, Slot
-from agents.news import telling_words
+from agents.news import MARKET, by_column, telling_words
 from agents.remembered import Remembered
 from agents.sources import BUCKET_COUNT, CASE_FEATURES, Case
 from agents.states import OwnBars, StateRow
@@ -158,13 +158,18 @@ class RunMemory:
         answers = self._book.answer(states)
         column_of = {symbol: column for column, symbol in enumerate(states.symbols)}
         lines = {} if self._news is None else self._news.since_last(now, self._previous)
-        news = {column_of[symbol]: each for symbol, each in lines.items() if symbol in column_of}
+        news = by_column(lines, column_of)
         self._previous = now
         happened = [
             *(_answered(answer, now) for answer in answers),
             *(_traded(trade, now) for trade in closed),
             *(_filled(fill, now) for fill in fills),
-            *(_printed(line, now) for each in news.values() for line in each[-NEWS_PER_SYMBOL:]),
+            *(
+                _printed(line, now)
+                for symbol, each in lines.items()
+                if symbol in column_of or symbol == MARKET
+                for line in each[-NEWS_PER_SYMBOL:]
+            ),
             *_jumps(states, now),
         ]
         topics, queries = _topics(states, news)
