@@ -343,24 +343,24 @@ class RunMemory:
         """(cases by column, the best texts): one retrieval for all symbols, as of now."""
         if not queries:
             return {}, ()
+        distinct = list(dict.fromkeys(queries.values()))  # symbols in one state ask the same
         results = await self._memory.retrieve_many(
-            list(queries.values()), CASES_RECALLED, {"kind": CASE}, as_of=now
+            distinct, CASES_RECALLED, {"kind": CASE}, as_of=now
         )
-        cases: dict[int, list[Case]] = {}
+        found: dict[str, list[Case]] = {}
         lines: dict[str, None] = {}
-        for column, result in zip(queries, results, strict=True):
+        for query, result in zip(distinct, results, strict=True):
             if result.error is not None:
                 raise result.error
-            found = []
+            found[query] = []
             for hit in result.data:
                 case = _case(hit, now)
                 if case is not None:
                     self._seen[hit.id] = hit
-                    found.append(case)
+                    found[query].append(case)
                     if len(lines) < LINES_TOLD:
                         lines[hit.text] = None
-            if found:
-                cases[column] = found
+        cases = {column: found[query] for column, query in queries.items() if found[query]}
         return cases, tuple(lines)
 
 
