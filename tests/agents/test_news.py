@@ -88,4 +88,6 @@ def test_a_line_without_a_symbol_is_read_by_everybody_in_the_order_of_times(tmp_
     assert by_column(plain, {"IBM": 1}) == {}  # somebody else's news is not one's own
     frame = pd.DataFrame({"symbol": [None], "time": ["2014-06-09T19:30:00Z"], "text": ["rates"]})
     frame.to_parquet(tmp_path / "market.parquet")
-    assert list(read_news(tmp_path / "market.parquet").since_last(moment(20), moment(18))) == [MARKET]
+    assert list(read_news(tmp_path / "market.parquet").since_last(moment(20), moment(18))) == [
+        MARKET
+    ]

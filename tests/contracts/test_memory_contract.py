@@ -461,7 +461,9 @@ async def test_what_is_asked_again_is_answered_as_by_a_memory_that_was_never_ask
     queries = ["theme 3", "note 17"]
     async with AgeMem(store=place.store(), clock=clock) as memory:
         for start in (0, 40, 45):
-            await memory.apply([Add(f"note {n} on theme {n % 7}") for n in range(start, start + 40)])
+            await memory.apply(
+                [Add(f"note {n} on theme {n % 7}") for n in range(start, start + 40)]
+            )
             again = await memory.retrieve_many(queries, 9)
             async with AgeMem(store=place.store(), clock=clock) as other:
                 fresh = await other.retrieve_many(queries, 9)
