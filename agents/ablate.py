@@ -19,10 +19,10 @@ from agents.assemble import RunOptions, build_deciders, load_data, resolve, run_
 from agents.forecast_scores import read_ledger
 from agents.forecasts import WHOLE
 from agents.learned import shared_model
-from agents.memory_choices import Action, Chooser, Occurrence, OpenEntry
 from agents.worlds import ROWS, MadeWorld, make_world
 from core.config import AthenaConfig
 from core.errors import UsageError
+from memory.policy import NOTHING, Choice, MemoryPolicy, MemoryState
 from models.scores import log_scores, mean_interval
 from trading.engine import Account
 from trading.metrics import compute_metrics
@@ -52,6 +52,7 @@ CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "recency": {"memory": {"policy": "recency"}},
     "keep_all": {"memory": {"policy": "keep_all"}},
     "heuristic": {"memory": {"policy": "heuristic"}},
+    "trained": {"memory": {"policy": "trained"}},
     "oracle": {},
     "no_model": {"model": {"enabled": False}},
     "no_analyst": {"learning": {"analyst": False}},
@@ -60,7 +61,7 @@ CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "no_communication": {"communication": {"enabled": False}},
 }
 """What an arm changes in the configuration; `full` is the configuration as it is."""
-MEMORY_ARMS = ("none", "random", "recency", "keep_all", "heuristic")
+MEMORY_ARMS = ("none", "random", "recency", "keep_all", "heuristic", "trained")
 DEFAULT_ARMS: Mapping[WorldName, tuple[str, ...]] = {
     "real": ("full", "none", "random", "recency", "no_model", "no_analyst"),
     "planted": ("full", "none", "random", "recency", "oracle", "no_model", "no_analyst", "no_news"),
@@ -73,19 +74,18 @@ class Oracle:
     """Knows which news mean something and keeps a tally of their outcomes, and nothing else."""
 
     setup: str
-    name: str = "oracle"
 
-    def choose(
-        self, occurrences: Sequence[Occurrence], known: Sequence[OpenEntry | None]
-    ) -> list[Action]:
+    def choose(self, states: Sequence[MemoryState], draws: FloatArray | None) -> list[Choice]:
         wanted = sorted(self.setup.split())
         return [
-            "none"
-            if sorted(str(each.more.get("news", "")).split()) != wanted
-            else "add"
-            if entry is None
-            else "update"
-            for each, entry in zip(occurrences, known, strict=True)
+            Choice(
+                NOTHING
+                if sorted(str(state.event.more.get("news", "")).split()) != wanted
+                else "add"
+                if state.closest is None
+                else "update"
+            )
+            for state in states
         ]
 
 
@@ -242,8 +242,8 @@ def _live(
     assert deciders.learned is not None
     if name == "oracle":
         assert setup is not None
-        chooser: Chooser = Oracle(setup)
-        deciders = replace(deciders, learned=replace(deciders.learned, chooser=chooser))
+        policy = MemoryPolicy("oracle", Oracle(setup))
+        deciders = replace(deciders, learned=replace(deciders.learned, policy=policy))
     lines: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, lines.append)
     span = find_span(panel, deciders.warmup, options.start)

@@ -9,7 +9,7 @@ import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from agents.forecasts import ForecastBook
 from agents.learning import SpeedMixture
-from agents.memory_choices import Chooser, rule_of
 from agents.mind import Mind
 from agents.news import NewsFeed
+from agents.policies import run_policy
 from agents.run_memory import CachedEmbedder, RunMemory
 from agents.sources import (
     AnalogEvidence,
@@ -33,7 +33,7 @@ from agents.sources import (
 )
 from core.clock import ReplayClock
 from core.errors import DataError, MemoryStoreError
-from core.protocols import MemoryStore, Remembering
+from core.protocols import MemoryStore, Remembering, Tokenizer
 from memory.agemem import AgeMem
 from memory.commands import neo4j_store
 from memory.embedders import HashedNgramEmbedder
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from agents.remembered import Remembered
     from core.config import AthenaConfig
     from core.types import MarketState
+    from memory.policy import MemoryPolicy
     from models.forecaster import FloatArray
+    from models.olmoe import OLMoEModel
 
 SQLITE_START = b"SQLite format 3\x00"
 MEMORY_FILE = "memory.db"
@@ -77,6 +79,7 @@ class SharedModel:
     count_tokens: Callable[[str], int]
     model_id: str
     training_cutoff: str | None
+    model: OLMoEModel
 
 
 class Remembers:
@@ -106,30 +109,29 @@ def load_shared(config: AthenaConfig) -> SharedModel:
         model.tokenizer.count,
         f"{model.name}-{model.backbone_hash[:12]}",
         None if until is None else until.isoformat(),
+        model,
     )
 
 
 def shared_model(config: AthenaConfig) -> SharedModel:
     """The configured language model for several runs over the same bars."""
     loaded = load_shared(config)
-    return SharedModel(
-        Remembers(loaded.forecaster), loaded.count_tokens, loaded.model_id, loaded.training_cutoff
-    )
+    return replace(loaded, forecaster=Remembers(loaded.forecaster))
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedParts:
-    """What was built for one run. `model_id` and `training_cutoff` are None without a language model;
-    `chooser` stands in the place of the configured memory policy."""
+    """What was built for one run. `model_id` and `training_cutoff` are None without a language model."""
 
     mind: Mind
+    policy: MemoryPolicy
     count_tokens: Callable[[str], int] | None
     model_id: str | None
     training_cutoff: str | None
     news: NewsFeed | None
     config: AthenaConfig
     snapshot: Path | None = None
-    chooser: Chooser | None = None
+    tokenizer: Tokenizer | None = None
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of them."""
@@ -139,6 +141,7 @@ class LearnedParts:
         return {
             "model": {"id": self.model_id, "training_cutoff": self.training_cutoff},
             "memory_snapshot": snapshot,
+            "memory_policy": self.policy.name,
             "sources": [source.name for source in self.mind.sources],
         }
 
@@ -194,10 +197,11 @@ class LearnedParts:
             stage = RunMemory(
                 memory,
                 embedder=embedder,
-                chooser=self.chooser or rule_of(self.config.memory.policy, self.config.seed),
+                policy=self.policy,
                 clock=clock,
                 book=self.mind.book,
                 news=self.news,
+                tokenizer=self.tokenizer,
             )
             yield Remembering(stage, coordinator)
 
@@ -262,17 +266,18 @@ def build_learned(
 
     Raises: ModelError, CheckpointError, ConfigError for an unknown memory policy.
     """
-    rule_of(config.memory.policy, config.seed)
     climate = Climatology()
     sources: list[Source] = [climate, Indicators()]
     if config.learning.analyst:
         sources.append(AnalystOpinion())
     model_id = cutoff = None
     count: Callable[[str], int] = WordTokenizer().count
+    used: SharedModel | None = None
     if config.model.enabled:
         used = model or load_shared(config)
         sources.append(ModelForecast(used.forecaster))
         model_id, cutoff, count = used.model_id, used.training_cutoff, used.count_tokens
+    policy = run_policy(config, None if used is None else used.model)
     if config.memory.policy != "none":
         sources.append(AnalogEvidence(climate))
     if news is not None:
@@ -283,12 +288,14 @@ def build_learned(
         mind=Mind(
             sources, climate, ForecastBook(names), SpeedMixture(names, learns=learns), learns=learns
         ),
+        policy=policy,
         count_tokens=count if config.communication.enabled else None,
         model_id=model_id,
         training_cutoff=cutoff,
         news=news,
         config=config,
         snapshot=snapshot,
+        tokenizer=None if used is None else used.model.tokenizer,
     )
 
 

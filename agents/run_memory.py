@@ -3,12 +3,12 @@
 Owns what becomes an occurrence (answered forecasts, closed trades, fills, news lines, bars that matter), the
 texts by which states are found again, and the credit of entries. All that a step writes is one transaction,
 all that it asks is one retrieval, all texts are embedded in one batch; the memory's clock is the run's.
-Refuses to know who chooses (`agents/memory_choices.py`) and what cases are worth (`agents/sources.py`).
+Refuses to know who chooses (`memory/policy.py`) and what cases are worth (`agents/sources.py`).
 
 Text of news and entries is data: it is embedded, compared and shown, and nothing in it is ever followed.
 
 A forecast's *topic* is what it began with: the words of the news since the last bar, else the words of the
-state. Cases of one topic share a slot, so that a policy can keep one entry with a tally instead of many.
+state. A policy can keep one entry with a tally for a symbol's cases of one topic, instead of many.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ import numpy as np
 
 from agents.forecasts import Answer, ForecastBook, Recalled, stamp
 from agents.learning import FLOOR
-from agents.memory_choices import Chooser, Occurrence, OpenEntry, Slot
 from agents.news import MARKET, by_column, telling_words
 from agents.remembered import Remembered
 from agents.sources import BUCKET_COUNT, CASE_FEATURES, Case
 from agents.states import OwnBars, StateRow
 from core.memories import MemoryHit
 from memory.agemem import AgeMem
-from memory.operations import Add, MemoryOperationResult, Request, Update
+from memory.context import ShortTermMemory
+from memory.operations import Delete, MemoryOperationResult, Request, Update
+from memory.policy import CONTEXT_TOKENS, MemoryEvent, MemoryPolicy, Seat, Situation, memory_step
 from models.render import BUCKETS
 from models.state import HORIZON_BARS
+from trading.regimes import VOLATILITY_BARS, regime_of
 
 if TYPE_CHECKING:
     from agents.news import News, NewsFeed
     from core.clock import ReplayClock
-    from core.protocols import ClosedTrade, Embedder, Float32Array, History, State
+    from core.protocols import ClosedTrade, Embedder, Float32Array, History, State, Tokenizer
     from core.types import Fill
+    from memory.policy import StepOutcome
 
 CASE = "outcome"
 """The kind of entries that cases are made of."""
@@ -124,22 +127,22 @@ class RunMemory:
         memory: AgeMem,
         *,
         embedder: CachedEmbedder,
-        chooser: Chooser,
+        policy: MemoryPolicy,
         clock: ReplayClock,
         book: ForecastBook,
         news: NewsFeed | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         """`memory` must use this `embedder` and this `clock`."""
         self._memory = memory
         self._embedder = embedder
-        self._chooser = chooser
+        self._policy = policy
+        self._tokenizer = tokenizer
         self._clock = clock
         self._book = book
         self._news = news
         self._bars = OwnBars()
         self._previous: datetime | None = None
-        self._open: dict[Slot, OpenEntry] | None = None
-        self._slots: dict[str, Slot] = {}
         self._credit: dict[str, Credit] = {}
         self._seen: dict[str, MemoryHit] = {}
         self._bases: dict[str, Basis] = {}
@@ -175,90 +178,41 @@ class RunMemory:
         topics, queries = _topics(states, news)
         self._account(answers)
         self._account_trades(states, column_of, fills, closed)
-        if self._chooser.name == "none":
+        if self._policy.name == "none":
             return Remembered(states, answers, news=news, topics=topics)
         await self._embedder.embed([*(each.text for each in happened), *queries.values()])
-        operations = await self._write(happened)
+        operations = await self._write(happened, states)
         cases, told = await self._recall(states, queries, now)
         return Remembered(states, answers, cases, news, topics, told, operations)
 
     # Writing
 
-    async def _write(self, happened: Sequence[Occurrence]) -> list[Mapping[str, Any]]:
-        """Let the chooser act on what happened and write it, and credit that is due, in one transaction."""
-        known = await self._known()
-        actions = self._chooser.choose(happened, [known.get(each.slot) for each in happened])
-        requests: list[Request] = []
-        meant: list[Occurrence | None] = []
-        touched: set[str] = set()
-        for occurrence, action in zip(happened, actions, strict=True):
-            entry = known.get(occurrence.slot)
-            if action == "add" or (action == "update" and entry is None):
-                requests.append(
-                    Add(occurrence.text, occurrence.metadata, occurrence.source,
-                        outcome_at=occurrence.outcome_at)
-                )  # fmt: skip
-                meant.append(occurrence)
-            elif action == "update" and entry is not None and entry.id not in touched:
-                touched.add(entry.id)
-                requests.append(
-                    Update(entry.id, occurrence.text, _merged(entry.metadata, occurrence.metadata),
-                           occurrence.source, outcome_at=occurrence.outcome_at)
-                )  # fmt: skip
-                meant.append(occurrence)
-        credits = self._due(touched)
-        requests += credits
-        meant += [None] * len(credits)
-        if not requests:
+    async def _write(
+        self, happened: Sequence[MemoryEvent], states: StateRow
+    ) -> list[Mapping[str, Any]]:
+        """Let the policy act on what happened and write it, and credit that is due, in one transaction.
+
+        What happened at one step is one short-term memory, as the desk's notes of a phase are in training.
+        """
+        if not happened:
             return []
-        results = await self._memory.apply(requests)
-        receipts: list[Mapping[str, Any]] = []
-        for request, about, result in zip(requests, meant, results, strict=True):
-            self._note(known, request, about, result)
-            receipts.append(_receipt(request, result, "credit" if about is None else None))
-        return receipts
+        context = ShortTermMemory(CONTEXT_TOKENS, tokenizer=self._tokenizer)
+        situations = self._situations(states, {event.symbol for event in happened})
+        seats = [Seat(self._memory, context, event, situations[event.symbol]) for event in happened]
+        credits = _DueCredits(self)
+        done = await memory_step(self._policy, seats, riders=credits)
+        return [*_receipts(done), *credits.receipts]
 
-    async def _known(self) -> dict[Slot, OpenEntry]:
-        """The open entries by slot; read once, then kept up to date by what is written."""
-        if self._open is None:
-            self._open = {}
-            for entry in await self._memory.list():
-                metadata = entry.metadata
-                slot = tuple(str(metadata.get(name, "")) for name in ("symbol", "kind", "topic"))
-                self._put(
-                    self._open,
-                    slot,  # type: ignore[arg-type]
-                    OpenEntry(entry.id, entry.version, entry.text, metadata),
-                )
-        return self._open
-
-    def _put(self, known: dict[Slot, OpenEntry], slot: Slot, entry: OpenEntry) -> None:
-        known[slot] = entry
-        self._slots[entry.id] = slot
-
-    def _note(
-        self,
-        known: dict[Slot, OpenEntry],
-        request: Request,
-        occurrence: Occurrence | None,
-        result: MemoryOperationResult,
-    ) -> None:
-        if not result.success:
-            return
-        for closed in result.superseded_ids:
-            gone = closed.partition("@")[0]
-            slot = self._slots.get(gone)
-            if gone not in result.ids and slot is not None:
-                del self._slots[gone]
-                if slot in known and known[slot].id == gone:
-                    del known[slot]
-        assert isinstance(request, Add | Update)
-        metadata = request.metadata or {}
-        entry = OpenEntry(result.ids[0], result.version or 1, request.content, metadata)
-        if occurrence is not None:
-            self._put(known, occurrence.slot, entry)
-        elif (slot := self._slots.get(entry.id)) in known and known[slot].id == entry.id:
-            known[slot] = entry
+    def _situations(self, states: StateRow, symbols: set[str]) -> dict[str, Situation]:
+        listed = frozenset(states.symbols)
+        found = {}
+        for symbol in symbols:
+            close = self._bars.closes(states.symbols.index(symbol)) if symbol in listed else ()
+            found[symbol] = Situation(listed)
+            if len(close) > VOLATILITY_BARS + 1:
+                regime, rank, trend = regime_of(np.asarray(close))
+                found[symbol] = Situation(listed, regime, rank, trend)
+        return found
 
     # Credit
 
@@ -314,7 +268,7 @@ class RunMemory:
                 credit.trade_total += gain * each.weight / total
                 credit.due = True
 
-    def _due(self, touched: set[str]) -> list[Update]:
+    def due(self, touched: set[str]) -> list[Update]:
         """Versions that tell entries' credit: where the number of answers reached a power of four, and where
         a trade was closed."""
         found = []
@@ -364,34 +318,52 @@ class RunMemory:
         return cases, tuple(lines)
 
 
-def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of an update: the new, with tallies added up and the credit kept."""
-    merged = dict(now)
-    if "counts" in before and "counts" in now:
-        merged["counts"] = [
-            round(a + b, 3) for a, b in zip(before["counts"], now["counts"], strict=True)
-        ]
-        size, more = sum(before["counts"]), sum(now["counts"])
-        merged["numbers"] = [
-            round((a * size + b * more) / (size + more), 3)
-            for a, b in zip(before["numbers"], now["numbers"], strict=True)
-        ]
-    if "credit" in before:
-        merged["credit"] = before["credit"]
-    return merged
+class _DueCredits:
+    """Credit that goes along with what the policy writes; entries that it writes itself wait."""
+
+    def __init__(self, stage: RunMemory) -> None:
+        self._stage = stage
+        self._requests: list[Update] = []
+        self.receipts: list[dict[str, Any]] = []
+
+    def requests(self, written: Sequence[Request]) -> Sequence[Request]:
+        touched = {each.entry_id for each in written if isinstance(each, Update | Delete)}
+        self._requests = self._stage.due(touched)
+        return self._requests
+
+    def done(self, results: Sequence[MemoryOperationResult]) -> None:
+        self.receipts = [
+            _receipt("credit", each.operation_id, each.error and type(each.error).__name__,
+                     each.ids, each.version, each.superseded_ids)
+            for each in results
+        ]  # fmt: skip
 
 
-def _receipt(
-    request: Request, result: MemoryOperationResult, purpose: str | None
+def _receipts(done: Sequence[StepOutcome]) -> list[dict[str, Any]]:
+    """What a record says of the operations that wrote, or tried to."""
+    return [
+        _receipt(each.action, each.operation_id, each.error, each.entry_ids, each.version,
+                 each.superseded_ids)
+        for each in (step.outcome for step in done)
+        if each.action in WRITES
+    ]  # fmt: skip
+
+
+WRITES = ("add", "update", "delete")
+
+
+def _receipt(  # noqa: PLR0917
+    operation: str,
+    operation_id: str | None,
+    error: str | None,
+    entries: Sequence[str],
+    version: int | None,
+    closed: Sequence[str],
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"operation": purpose or request.kind, "id": result.operation_id}
-    if result.error is not None:
-        return told | {"refused": type(result.error).__name__}
-    return told | {
-        "entry": result.ids[0],
-        "version": result.version,
-        "closed": list(result.superseded_ids),
-    }
+    told: dict[str, Any] = {"operation": operation, "id": operation_id}
+    if error is not None:
+        return told | {"refused": error}
+    return told | {"entry": entries[0], "version": version, "closed": list(closed)}
 
 
 def _case(hit: MemoryHit, now: datetime) -> Case | None:
@@ -424,16 +396,16 @@ def _numbers(value: Any, length: int) -> tuple[float, ...] | None:
     return tuple(float(v) for v in value)
 
 
-# What happened, as occurrences
+# What happened, as events
 
 
-def _answered(answer: Answer, now: datetime) -> Occurrence:
+def _answered(answer: Answer, now: datetime) -> MemoryEvent:
     batch, column = answer.batch, answer.column
     topic = batch.topics.get(column, "")
     counts = [0.0] * BUCKET_COUNT
     counts[answer.bucket] = 1.0
     news = topic.removeprefix(NEWS_TOPIC) if topic.startswith(NEWS_TOPIC) else ""
-    return Occurrence(
+    return MemoryEvent(
         text=f"{topic} | {answer.symbol} {batch.made_at[:10]}: then {BUCKETS[answer.bucket]} "
         f"({100.0 * answer.return_frac:+.1f} percent in five bars)",
         kind=CASE,
@@ -450,11 +422,11 @@ def _answered(answer: Answer, now: datetime) -> Occurrence:
     )
 
 
-def _traded(trade: ClosedTrade, now: datetime) -> Occurrence:
+def _traded(trade: ClosedTrade, now: datetime) -> MemoryEvent:
     side = "long" if trade.quantity > 0.0 else "short"
     entered = abs(trade.quantity) * trade.entry_price
     gain = trade.pnl_usd / entered if entered > 0.0 else 0.0
-    return Occurrence(
+    return MemoryEvent(
         text=f"Closed {trade.symbol} {side}, {trade.entry_time[:10]} to {trade.exit_time[:10]}: "
         f"{100.0 * gain:+.2f} percent after costs",
         kind="trade",
@@ -467,9 +439,9 @@ def _traded(trade: ClosedTrade, now: datetime) -> Occurrence:
     )
 
 
-def _filled(fill: Fill, now: datetime) -> Occurrence:
+def _filled(fill: Fill, now: datetime) -> MemoryEvent:
     verb = "Bought" if fill.quantity > 0.0 else "Sold"
-    return Occurrence(
+    return MemoryEvent(
         text=f"{verb} {abs(fill.quantity):.6g} {fill.symbol} at {fill.price:.6g}",
         kind="fill",
         symbol=fill.symbol,
@@ -480,8 +452,8 @@ def _filled(fill: Fill, now: datetime) -> Occurrence:
     )
 
 
-def _printed(line: News, now: datetime) -> Occurrence:
-    return Occurrence(
+def _printed(line: News, now: datetime) -> MemoryEvent:
+    return MemoryEvent(
         text=line.text,
         kind="news",
         symbol=line.symbol,
@@ -492,7 +464,7 @@ def _printed(line: News, now: datetime) -> Occurrence:
     )
 
 
-def _jumps(states: StateRow, now: datetime) -> list[Occurrence]:
+def _jumps(states: StateRow, now: datetime) -> list[MemoryEvent]:
     """Bars that moved by more than three deviations of the 20 bars up to them."""
     with np.errstate(invalid="ignore"):
         size = np.abs(states.returns[:, -1]) / states.volatility
@@ -500,7 +472,7 @@ def _jumps(states: StateRow, now: datetime) -> list[Occurrence]:
     for column in np.flatnonzero(states.fresh & (size > JUMP_DEVIATIONS)).tolist():
         symbol, moved = states.symbols[column], float(states.returns[column, -1])
         found.append(
-            Occurrence(
+            MemoryEvent(
                 text=f"{symbol} moved {100.0 * moved:+.1f} percent in one bar",
                 kind="event",
                 symbol=symbol,

@@ -119,6 +119,11 @@ class OwnBars:
         self._row = row
         return self._states(history, fresh)
 
+    def closes(self, column: int) -> FloatArray:
+        """One symbol's own last closes, oldest first, the present one included."""
+        result: FloatArray = self._close[column, -int(min(self._bars[column], WINDOW_BARS)) :]
+        return result
+
     def _append(self, close: FloatArray, volume: FloatArray) -> BoolArray:
         fresh: BoolArray = ~np.isnan(close)
         for window, value in ((self._close, close), (self._volume, volume)):

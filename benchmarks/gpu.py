@@ -1,4 +1,5 @@
-"""OLMoE-1B-7B on a GPU, with random weights of the published shape: load, encode, a LoRA step, memory.
+"""OLMoE-1B-7B on a GPU, with random weights of the published shape: load, encode, updates of the memory
+policy (head and LoRA, by the trainer of `athena train stage2`), a LoRA step, memory.
 
     python benchmarks/gpu.py [--layers 16] [--json]
     python benchmarks/gpu.py --tiny --device cpu      # no measurement: whether the script runs
@@ -138,7 +139,7 @@ def measure(layers: int, tiny: bool, device: str) -> list[tuple[str, str]]:
     ]
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    model.add_lora(rank=8)
+    rows += policy_updates(model, tiny)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> None:
@@ -149,6 +150,54 @@ def measure(layers: int, tiny: bool, device: str) -> list[tuple[str, str]]:
     rows.append((f"LoRA step, {steps} x 128", f"{1000 * timed(step, min(repeats, 5)):.1f} ms"))
     peak = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if on_gpu else "not measured"
     return [*rows, ("memory at its peak", peak)]
+
+
+def policy_updates(model: Any, tiny: bool) -> list[tuple[str, str]]:
+    """What an update of stage 2 costs: a few of them, whole episodes on the real memory, head and LoRA."""
+    import asyncio
+    import statistics
+
+    from core.config import AthenaConfig, Stage2Config
+    from training.stage2_agemem.collect import TrainingStage
+    from training.stage2_agemem.episodes import episode
+    from training.stage2_agemem.rollouts import CountedTokens, RolloutSettings
+    from training.stage2_agemem.sources import paths_for
+    from training.stage2_agemem.trainer import AgeMemTrainer
+
+    settings = Stage2Config(
+        policy_weights="lora",
+        steps=3,
+        batch_episodes=1 if tiny else 8,
+        rollouts=2 if tiny else 8,
+        minibatch_steps=256,
+        eval_steps=3,
+        learning_rate=1e-4,
+    )
+    config = AthenaConfig()
+    validation = paths_for(config, "validation").paths
+    updates: list[dict[str, Any]] = []
+    trainer = AgeMemTrainer(
+        model,
+        settings,
+        paths_for(config, "train").paths,
+        [episode(validation, "validation", number) for number in range(2 if tiny else 20)],
+        seed=0,
+        rollouts=RolloutSettings(settings.entry_cap, tokenizer=CountedTokens(model.tokenizer)),
+        stages=(TrainingStage.UNIFIED,),
+        advance=updates.append,
+    )
+    asyncio.run(trainer.train())
+    total, learning = (
+        statistics.median(each[name] for each in updates[1:])
+        for name in ("seconds", "learning_seconds")
+    )
+    steps = round(statistics.median(each["steps"] for each in updates[1:]))
+    shape = f"{settings.batch_episodes} episodes x {settings.rollouts}"
+    return [
+        (f"stage-2 update, {shape}", f"{total:.2f} s for {steps} steps, head and LoRA"),
+        ("  of it rollouts", f"{total - learning:.2f} s"),
+        ("  of it learning", f"{learning:.2f} s, {settings.epochs} epochs"),
+    ]
 
 
 def main() -> None:

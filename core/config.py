@@ -287,13 +287,15 @@ class OLMoEIntegrationConfig(Section):
 class MemoryConfig(Section):
     """Where memories are kept and who decides about them; `entry_cap: null` is no cap.
 
-    `policy` is one of `agents/memory_choices.py: RULES`; `none` keeps and recalls nothing.
+    `policy` is one of the rules of `memory/rules.py` (`none` keeps and recalls nothing) or `trained`: the
+    weights in `policy_path`, a folder that `athena train stage2` wrote; null is the shipped policy.
     """
 
     store: Literal["sqlite", "neo4j"] = "sqlite"
     path: Path = Path("memory.db")
     neo4j_uri: str | None = None
-    policy: Literal["none", "keep_all", "recency", "random", "heuristic"] = "heuristic"
+    policy: Literal["none", "keep_all", "recency", "random", "heuristic", "trained"] = "heuristic"
+    policy_path: Path | None = None
     entry_cap: Annotated[int, Field(ge=1)] | None = None
     embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"
 
@@ -372,11 +374,11 @@ class Stage2Config(Section):
 
     `steps` are updates over all stages; `single_frac` and `multi_frac` are the largest shares of them that
     the first two stages take (a plateau of the validation ends one sooner). An update takes
-    `batch_episodes` episodes of `rollouts` members, and `epochs` passes over minibatches of
-    `minibatch_steps` steps. `entry_cap` null is no cap. Every `eval_steps` updates the policy is validated
-    on `eval_episodes` episodes and a checkpoint is written; `patience` validations without a better one end
-    a stage. `policy_weights`: what is trained beside the head. `final_episodes` are for the small evaluation
-    at the end, 0 for none.
+    `batch_episodes` episodes of `rollouts` members that end in `questions` questions (those that are judged
+    end in four), and `epochs` passes over minibatches of `minibatch_steps` steps. `entry_cap` null is no
+    cap. Every `eval_steps` updates the policy is validated on `eval_episodes` episodes and a checkpoint is
+    written; `patience` validations without a better one end a stage. `policy_weights`: what is trained
+    beside the head. `final_episodes` are for the small evaluation at the end, 0 for none.
     """
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 150
@@ -384,8 +386,9 @@ class Stage2Config(Section):
     multi_frac: Frac = 0.12
     batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 24
     rollouts: Annotated[int, Field(ge=2, le=256)] = 8
-    epochs: Annotated[int, Field(ge=1, le=100)] = 3
-    minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 2_048
+    questions: Annotated[int, Field(ge=1, le=256)] = 12
+    epochs: Annotated[int, Field(ge=1, le=100)] = 8
+    minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     gradient_clip: Annotated[float, Field(gt=0.0, le=1_000.0)] = 1.0

@@ -303,11 +303,14 @@ class AgeMem:
         self,
         queries: Sequence[str],
         top_k: int = 3,
-        filter: Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         as_of: datetime | None = None,
     ) -> list[MemoryOperationResult]:
-        """Answer several queries in one scan; each answer is what `retrieve` would give."""
+        """Answer several queries in one scan; each answer is what `retrieve` would give.
+
+        A sequence of filters has one for each query.
+        """
         started = time.perf_counter()
         try:
             hits = await self._search(queries, top_k, filter, as_of)
@@ -525,14 +528,19 @@ class AgeMem:
         self,
         queries: Sequence[str],
         top_k: int,
-        where: Mapping[str, Any] | None,
+        where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         as_of: datetime | None,
     ) -> list[tuple[MemoryHit, ...]]:
         if not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
             raise ContentRefused(f"top_k is {top_k!r}.", f"Give a number from 1 to {MAX_TOP_K}.")
         for query in queries:
             check_text(query, "the query", MAX_QUERY_CHARACTERS)
-        wanted = _filter(where)
+        wanted = [_filter(each) for each in (where if isinstance(where, list | tuple) else [where])]
+        if len(wanted) not in (1, len(queries)):
+            raise ContentRefused(
+                f"there are {len(wanted)} filters for {len(queries)} queries.",
+                "Give one for all, or one for each.",
+            )
         moment = self._as_of(as_of)
         vectors = await unit_vectors(self._shared.embedder, queries)
         branches = await self._branches()
@@ -544,8 +552,12 @@ class AgeMem:
                 f"stored vectors come from {found}, queries from {index.model_id}.",
                 "Run `athena memory rebuild` to embed everything anew, or choose the old embedder.",
             )
-        corpus = index.corpus(self.branch, self.namespace, branches, moment, wanted)
-        ranked = rank(corpus, list(zip(queries, vectors, strict=True)), top_k, self._ranking)
+        asked = list(zip(queries, vectors, strict=True))
+        groups = [asked] if len(wanted) == 1 else [[each] for each in asked]
+        ranked: list[list[Ranked]] = []
+        for group, fitting in zip(groups, wanted, strict=True):
+            corpus = index.corpus(self.branch, self.namespace, branches, moment, fitting)
+            ranked += rank(corpus, group, top_k, self._ranking)
         return [tuple(_hit(index.versions[r.row], r) for r in hits) for hits in ranked]
 
     async def _branches(self) -> Mapping[str, Branch]:

@@ -6,16 +6,18 @@ in `memory/rules.py`, a language model with an action head comes from outside. R
 rewards and prices. Nothing measured in time enters a state.
 
 Builders, by action. ADD keeps the event's text with its parsed fields. UPDATE and DELETE aim at the
-closest live entry: the best hit of a search for the event's text among entries of its symbol and kind; where
-there is none the operation is executed all the same, is refused by the memory, and costs. RETRIEVE asks with
+closest live entry: the best hit of a search for the event's text among entries of its symbol, kind and
+topic; where there is none the operation is executed all the same, is refused by the memory, and costs. UPDATE
+keeps tallies (`counts`, added up), the mean of the states they were taken in, and credit. RETRIEVE asks with
 the event's text and inserts the hits. SUMMARY takes the whole context under high token pressure, else the
 last two rounds. FILTER removes from the context what is like the event's text. Doing nothing does nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -48,6 +50,8 @@ SOURCES: Final = ("filing", "wire", "analyst", "broker", "forum")
 MODES: Final[tuple[Mode, ...]] = ("new", "revision", "report", "withdrawal")
 
 TOP_HITS: Final = 3
+CONTEXT_TOKENS: Final = 1_024
+"""What a short-term memory beside a policy holds."""
 HIGH_PRESSURE_FRAC: Final = 0.8
 RECENT_DAYS: Final = 8
 FILTER_THRESHOLD: Final = 0.9
@@ -62,6 +66,8 @@ class MemoryEvent:
     `kind` and `source` are names (`KINDS`, `SOURCES`; others count as none of them). `figure`, `direction`
     (+1 or -1) and `count` are what the text states, where it states them. `dated` is the time it speaks of
     (default: `at`), `outcome_at` the time at which its outcome became known. `key` makes a retry harmless.
+    `topic` tells apart what a symbol's events of one kind are about, where there are several; `more` is kept
+    as metadata, its `counts` as a tally.
     """
 
     text: str
@@ -76,16 +82,25 @@ class MemoryEvent:
     dated: datetime | None = None
     outcome_at: datetime | None = None
     key: str | None = None
+    topic: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What an entry must be about to be of the same matter."""
+        return {"symbol": self.symbol, "kind": self.kind} | (
+            {"topic": self.topic} if self.topic else {}
+        )
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What ADD and UPDATE keep beside the text."""
         parsed = {"figure": self.figure, "direction": self.direction, "count": self.count}
         return {
-            "symbol": self.symbol,
-            "kind": self.kind,
+            **self.about,
             "mode": self.mode,
             **{name: value for name, value in parsed.items() if value},
+            **self.more,
         }
 
 
@@ -94,7 +109,7 @@ class Situation:
     """What stands around an event: the desk's listed symbols and what the bars say.
 
     `volatility_rank_frac` is the rank of the present volatility in the trailing year, `trend` the trailing
-    return in deviations (`training/stage2_agemem/episodes.py: regime_at`). `plan` is a line at the start of
+    return in deviations (`trading/regimes.py`). `plan` is a line at the start of
     the state.
     """
 
@@ -230,32 +245,62 @@ class StepOutcome:
 
 
 async def memory_step(
-    policy: MemoryPolicy, seats: Sequence[Seat], draws: FloatArray | None = None
+    policy: MemoryPolicy,
+    seats: Sequence[Seat],
+    draws: FloatArray | None = None,
+    riders: Riders | None = None,
 ) -> list[StepOutcome]:
     """Observe, choose and act, for one event each of any number of memories.
 
-    All states are read before anything is done; all texts are encoded in one batch; what is written into
-    one memory is one transaction, in the order of the seats.
+    All states are read before anything is done, all texts are encoded in one batch, and one memory's events
+    are looked up in one; what is written into one memory is one transaction, in the order of the seats.
+    `riders` go along in the transaction of the first seat's memory.
     """
     for seat in seats:
         seat.context.append("user", seat.event.text)
-    states = [await observe(seat) for seat in seats]
+    states = await observe(seats)
     choices = policy.choose(states, draws)
-    outcomes = await _execute(seats, states, choices)
+    outcomes = await _execute(seats, states, choices, riders)
     return [StepOutcome(*each) for each in zip(states, choices, outcomes, strict=True)]
+
+
+class Riders(Protocol):
+    """Requests that go along with what a policy writes, made when that is known, and told their results."""
+
+    def requests(self, written: Sequence[Request]) -> Sequence[Request]: ...
+
+    def done(self, results: Sequence[MemoryOperationResult]) -> None: ...
 
 
 # What is seen
 
 
-async def observe(seat: Seat) -> MemoryState:
-    """The state of one seat: an automatic retrieval, the memory's fill, the context's pressure."""
+async def observe(seats: Sequence[Seat]) -> list[MemoryState]:
+    """The states of some seats: an automatic retrieval, the memory's fill, the context's pressure."""
+    hits_of: dict[int, tuple[MemoryHit, ...]] = {}
+    live_of: dict[int, LiveEntries] = {}
+    for together in _by_memory(seats):
+        memory = seats[together[0]].memory
+        events = [seats[place].event for place in together]
+        found = await memory.retrieve_many(
+            [event.text for event in events], TOP_HITS, [event.about for event in events]
+        )
+        live = await memory.live()
+        for place, result in zip(together, found, strict=True):
+            hits_of[place], live_of[place] = result.data or (), live
+    return [_state(seat, hits_of[place], live_of[place]) for place, seat in enumerate(seats)]
+
+
+def _by_memory(seats: Sequence[Seat]) -> Collection[list[int]]:
+    """The places of each memory's seats."""
+    places: dict[int, list[int]] = {}
+    for place, seat in enumerate(seats):
+        places.setdefault(id(seat.memory), []).append(place)
+    return places.values()
+
+
+def _state(seat: Seat, hits: tuple[MemoryHit, ...], live: LiveEntries) -> MemoryState:
     event = seat.event
-    found = await seat.memory.retrieve(
-        event.text, TOP_HITS, {"symbol": event.symbol, "kind": event.kind}
-    )
-    hits: tuple[MemoryHit, ...] = found.data or ()
-    live = await seat.memory.live()
     pressure = seat.context.tokens / seat.context.budget_tokens
     closest = _Closest.of(event, hits)
     return MemoryState(
@@ -418,8 +463,13 @@ def _features(  # noqa: PLR0917
 # What is done
 
 
-def build_request(action: str, state: MemoryState) -> Request | None:
-    """The write that an action means in a state; None for actions that write nothing."""
+def build_request(
+    action: str, state: MemoryState, present: Mapping[str, Any] | None = None
+) -> Request | None:
+    """The write that an action means in a state; None for actions that write nothing.
+
+    `present` is the metadata of the closest entry where it has changed since the state was read.
+    """
     event, closest = state.event, state.closest
     target = _NO_ENTRY if closest is None else closest.id
     match action:
@@ -429,8 +479,9 @@ def build_request(action: str, state: MemoryState) -> Request | None:
                 outcome_at=event.outcome_at, key=event.key,
             )  # fmt: skip
         case "update":
+            before = present if closest is None or present is not None else closest.metadata
             return Update(
-                target, event.text, event.metadata, event.source,
+                target, event.text, merged(before or {}, event.metadata), event.source,
                 outcome_at=event.outcome_at, key=event.key,
             )  # fmt: skip
         case "delete":
@@ -438,23 +489,64 @@ def build_request(action: str, state: MemoryState) -> Request | None:
     return None
 
 
+def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of an update: the new, with tallies added up, the mean of `numbers`, and credit kept."""
+    result = dict(now)
+    if "credit" in before:
+        result["credit"] = before["credit"]
+    counts, added = _numbers(before.get("counts")), _numbers(now.get("counts"))
+    if not counts or len(counts) != len(added):
+        return result
+    result["counts"] = [round(a + b, 3) for a, b in zip(counts, added, strict=True)]
+    numbers, others = _numbers(before.get("numbers")), _numbers(now.get("numbers"))
+    size, more = sum(counts), sum(added)
+    if size + more > 0.0 and len(numbers) == len(others):
+        result["numbers"] = [
+            round((a * size + b * more) / (size + more), 3)
+            for a, b in zip(numbers, others, strict=True)
+        ]
+    return result
+
+
+def _numbers(value: Any) -> list[float]:
+    """A list of finite numbers; empty for anything else that somebody may have put into metadata."""
+    if not isinstance(value, list | tuple):
+        return []
+    known = all(isinstance(each, int | float) and math.isfinite(each) for each in value)
+    return list(value) if known else []
+
+
 async def _execute(
-    seats: Sequence[Seat], states: Sequence[MemoryState], choices: Sequence[Choice]
+    seats: Sequence[Seat],
+    states: Sequence[MemoryState],
+    choices: Sequence[Choice],
+    riders: Riders | None,
 ) -> list[OperationOutcome]:
     outcomes: dict[int, OperationOutcome] = {}
-    writes: dict[int, list[tuple[int, Request]]] = {}
-    for place, (seat, state, choice) in enumerate(zip(seats, states, choices, strict=True)):
-        request = build_request(choice.action, state)
-        if request is not None:
-            writes.setdefault(id(seat.memory), []).append((place, request))
-        else:
-            outcomes[place] = await _in_context(choice.action, seat)
-    for batch in writes.values():
-        memory = seats[batch[0][0]].memory
-        results = await memory.apply([request for _, request in batch])
-        for (place, _), result in zip(batch, results, strict=True):
+    for together in _by_memory(seats):
+        places: list[int] = []
+        requests: list[Request] = []
+        present: dict[str, Mapping[str, Any]] = {}
+        for place in together:
+            state, choice = states[place], choices[place]
+            target = "" if state.closest is None else state.closest.id
+            request = build_request(choice.action, state, present.get(target))
+            if request is None:
+                outcomes[place] = await _in_context(choice.action, seats[place])
+                continue
+            if isinstance(request, Update):
+                present[target] = request.metadata or {}
+            places.append(place)
+            requests.append(request)
+        extra = riders.requests(requests) if riders is not None and 0 in together else ()
+        if not requests and not extra:
+            continue
+        results = await seats[together[0]].memory.apply([*requests, *extra])
+        for place, result in zip(places, results, strict=False):
             tokens_now = seats[place].context.tokens
             outcomes[place] = _outcome(choices[place].action, result, tokens_now, tokens_now)
+        if riders is not None and extra:
+            riders.done(results[len(requests) :])
     return [outcomes[place] for place in range(len(seats))]
 
 

@@ -52,7 +52,7 @@ def hand_rule(state: MemoryState) -> str:
     return NOTHING if _agrees(state) else "update"
 
 
-_KINDS_WITHOUT_FIGURE: Final = frozenset({"news", "outcome", "fill", "event"})
+_KINDS_WITHOUT_FIGURE: Final = frozenset({"news", "outcome", "fill", "event", "trade"})
 _PLACE: Final = {name: place for place, name in enumerate(FEATURES)}
 
 

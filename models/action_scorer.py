@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from models.action_head import MemoryActionHead
     from models.olmoe import OLMoEModel
 
     FloatArray = npt.NDArray[np.float64]
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class HeadScorer:
     """`encode` and `action_head` of a loaded model, without gradients and without a mask.
 
+    `head` stands in the place of the model's own: several policies share one backbone and its cache.
     `use_text` and `use_features` false put zeros in the place of that half of the state (ablations).
     Raises: ModelNotLoaded before the model is loaded.
     """
@@ -31,6 +33,7 @@ class HeadScorer:
     model: OLMoEModel
     use_text: bool = True
     use_features: bool = True
+    head: MemoryActionHead | None = None
 
     def log_probabilities(self, texts: Sequence[str], features: Float32Array) -> FloatArray:
         """Shapes: features [B, F]; the result [B, 7], natural logarithms."""
@@ -47,7 +50,7 @@ class HeadScorer:
 
     def logits(self, embeddings_BD: torch.Tensor, features_BF: torch.Tensor) -> torch.Tensor:
         """The head's answer, [B, 7], with gradients."""
-        head = self.model.action_head
+        head = self.head or self.model.action_head
         assert head is not None, "embed() raises before load()"
         if not self.use_text:
             embeddings_BD = embeddings_BD * 0.0

@@ -46,7 +46,7 @@ class Segments:
     restore: torch.Tensor
 
     @classmethod
-    def of(cls, ids: Sequence[Sequence[int]], device: torch.device) -> Segments:
+    def of(cls, ids: Sequence[list[int]], device: torch.device) -> Segments:
         """`ids` are the texts' tokens, longest text first, none empty."""
         import torch
 
@@ -76,7 +76,7 @@ class Segments:
 
 
 def share_beginnings(
-    ids: Sequence[Sequence[int]],
+    ids: Sequence[list[int]],
 ) -> tuple[list[int], list[int], list[list[int]]]:
     """The distinct prefixes of some texts: (tokens [N], their positions [N], each text's places in them).
 
@@ -86,7 +86,7 @@ def share_beginnings(
     tokens: list[int] = []
     positions: list[int] = []
     places: list[list[int]] = [[] for _ in ids]
-    before: Sequence[int] = ()
+    before: list[int] = []
     held: list[int] = []
     for number in sorted(range(len(ids)), key=ids.__getitem__):
         text = ids[number]

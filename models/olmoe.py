@@ -626,7 +626,7 @@ class OLMoEModel:
             for ids in self._known_tokens().encode_batch(prompts)
         ]
 
-    def _encode_tokens(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _encode_tokens(self, ids: Sequence[list[int]]) -> torch.Tensor:
         import torch
 
         if not ids:
@@ -644,7 +644,7 @@ class OLMoEModel:
         place[torch.tensor(order)] = torch.arange(len(order))
         return rows_BD[place.to(rows_BD.device)]
 
-    def _mean_states(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _mean_states(self, ids: Sequence[list[int]]) -> torch.Tensor:
         """Means over each text's tokens, [B, D], for texts sorted by falling length."""
         import torch
 
@@ -656,7 +656,7 @@ class OLMoEModel:
         sums_BD = sums_BD.index_add(0, segments.owner, states_ND[segments.members])
         return sums_BD / segments.lengths[:, None]
 
-    def _last_states(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _last_states(self, ids: Sequence[list[int]]) -> torch.Tensor:
         """The state of each text's last token, [B, D]."""
         import torch
 
@@ -689,9 +689,7 @@ class OLMoEModel:
             ).last_hidden_state
         return states
 
-    def _packed_states(
-        self, ids: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, attention.Segments]:
+    def _packed_states(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, attention.Segments]:
         """Last hidden states of texts laid end to end, [N, D]."""
         import torch
 
@@ -816,7 +814,7 @@ class _Cache:
         return found
 
 
-def _order(ids: Sequence[Sequence[int]]) -> list[int]:
+def _order(ids: Sequence[list[int]]) -> list[int]:
     """Texts in the order in which passes take them: longest first, so that little is padded, or side by side
     with those that begin alike where that spares a good part of all tokens."""
     longest_first = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
@@ -827,7 +825,7 @@ def _order(ids: Sequence[Sequence[int]]) -> list[int]:
     return alphabetic if spared > SPARED_FRAC * sum(map(len, ids)) else longest_first
 
 
-def _passes(order: Sequence[int], ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def _passes(order: Sequence[int], ids: Sequence[list[int]]) -> Iterator[list[int]]:
     """Cut an order of texts into passes of at most `TOKENS_PER_PASS` tokens (one text at least)."""
     part: list[int] = []
     filled = 0

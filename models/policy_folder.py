@@ -17,11 +17,14 @@ from core.errors import CheckpointError
 from core.files import write_atomic
 
 if TYPE_CHECKING:
+    from models.action_head import MemoryActionHead
     from models.olmoe import OLMoEModel
 
 WEIGHTS: Final = "policy.safetensors"
 ABOUT: Final = "policy.json"
 _FORMAT: Final = 1
+_HEAD: Final = "head."
+"""What the names of a head's weights begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,11 @@ def read_policy(path: Path) -> PolicyFolder:
     )
 
 
+def shipped_policy() -> Path:
+    """The folder of the trained policy that comes with the package."""
+    return Path(__file__).parent / "nano_policy"
+
+
 def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> PolicyFolder:
     """Give a loaded model the policy's head (rebuilt with its own size) and trained weights.
 
@@ -113,8 +121,43 @@ def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> Po
     """
     from safetensors.torch import load_file
 
-    from models.action_head import MemoryActionHead
+    about = _fitting(model, path, features)
+    if about.lora_rank:
+        model.add_lora(rank=about.lora_rank, experts=False)
+    elif about.trained == "head":
+        model.freeze()
+    model.set_action_head(_empty_head(model, about))
+    model.load_state_dict(load_file(path / WEIGHTS))
+    return about
 
+
+def load_head(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> MemoryActionHead:
+    """The head of a policy of which nothing else was trained; the model is left as it is.
+
+    Raises: CheckpointError as `load_policy`, and for a policy that is more than a head.
+    """
+    from safetensors.torch import load_file
+
+    about = _fitting(model, path, features)
+    if about.trained != "head":
+        raise CheckpointError(
+            f"{path} has trained weights beside the head ({about.trained}).",
+            "Load it with `load_policy`.",
+        )
+    head = _empty_head(model, about)
+    try:
+        head.load_state_dict(
+            {name.removeprefix(_HEAD): each for name, each in load_file(path / WEIGHTS).items()}
+        )
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path / WEIGHTS} does not fit: {' '.join(str(error).split())[:160]}.",
+            "Train the policy again.",
+        ) from error
+    return head.to(model.device)
+
+
+def _fitting(model: OLMoEModel, path: Path, features: Sequence[str]) -> PolicyFolder:
     about = read_policy(path)
     model.require_backbone(about.backbone_hash, f"the policy {path}")
     if about.features != tuple(features):
@@ -123,12 +166,10 @@ def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> Po
             "this version.",
             "Train it again with `athena train stage2`.",
         )
-    if about.lora_rank:
-        model.add_lora(rank=about.lora_rank, experts=False)
-    elif about.trained == "head":
-        model.freeze()
-    model.set_action_head(
-        MemoryActionHead(model.hidden_size, len(about.features), about.head_width)
-    )
-    model.load_state_dict(load_file(path / WEIGHTS))
     return about
+
+
+def _empty_head(model: OLMoEModel, about: PolicyFolder) -> MemoryActionHead:
+    from models.action_head import MemoryActionHead
+
+    return MemoryActionHead(model.hidden_size, len(about.features), about.head_width)

@@ -13,17 +13,16 @@ import pytest
 
 from agents.forecasts import ForecastBook
 from agents.learning import SpeedMixture
-from agents.memory_choices import Occurrence, OpenEntry, Rule, rule_of
 from agents.mind import Mind
 from agents.news import News, NewsFeed
 from agents.remembered import Remembered
 from agents.run_memory import CachedEmbedder, RunMemory
 from agents.sources import AnalogEvidence, Climatology
 from core.clock import ReplayClock
-from core.errors import ConfigError
 from core.types import Fill, Views
 from memory.agemem import AgeMem
 from memory.embedders import HashedNgramEmbedder
+from memory.rules import rule_policy
 from memory.stores.sqlite import SqliteStore
 from tests.fakes import bars_of
 from trading.history import History, Tape
@@ -87,7 +86,7 @@ class Life:
         embedder, clock = CachedEmbedder(self.spy), ReplayClock(START)
         self.memory = AgeMem(store=self.store, embedder=embedder, clock=clock, entry_cap=cap)
         self.stage = RunMemory(
-            self.memory, embedder=embedder, chooser=rule_of(rule, 0), clock=clock,
+            self.memory, embedder=embedder, policy=rule_policy(rule), clock=clock,
             book=self.mind.book, news=news,
         )  # fmt: skip
         self.fills: dict[int, list[Fill]] = {}
@@ -134,7 +133,7 @@ def test_every_answered_forecast_becomes_an_entry_known_when_its_outcome_is() ->
     assert first.outcome_at == steps[5].states.as_of
 
 
-def test_the_heuristic_keeps_one_entry_a_slot_and_adds_tallies_up() -> None:
+def test_the_heuristic_keeps_one_entry_a_topic_and_adds_tallies_up() -> None:
     life = Life(walk())
     asyncio.run(life.through(80, 100))
     cases = [entry for entry in life.entries if entry.metadata["kind"] == "outcome"]
@@ -231,12 +230,12 @@ def test_a_closed_trade_credits_what_the_decision_that_opened_it_rested_on() -> 
     assert told
 
 
-def test_the_cap_closes_the_oldest_and_the_stage_forgets_them() -> None:
+def test_the_cap_closes_the_oldest() -> None:
     life = Life(walk(), rule="keep_all", cap=10)
     asyncio.run(life.through(80))
     assert len(life.entries) == 10
-    stage: Any = life.stage
-    assert {entry.id for entry in stage._open.values()} <= {entry.id for entry in life.entries}
+    recorded = [entry.recorded_from for entry in life.entries]
+    assert min(recorded) >= datetime.fromisoformat(life.panel.as_of[-10])
 
 
 def test_none_writes_nothing_and_random_is_the_same_every_time() -> None:
@@ -269,18 +268,3 @@ def test_metadata_that_is_no_tally_is_no_case(tmp_path: Path) -> None:
     asyncio.run(plant())
     steps = asyncio.run(life.through(80, 84))
     assert not any(step.cases for step in steps)
-
-
-def test_rules_by_name() -> None:
-    now = datetime(2020, 1, 1, tzinfo=UTC)
-    fresh = Occurrence("again", "news", "A", "wire", now)
-    known = OpenEntry("e", 1, "again", {})
-    pairs: list[OpenEntry | None] = [None, known]
-    names = ("none", "keep_all", "recency", "heuristic")
-    chosen = {name: Rule(name).choose([fresh, fresh], pairs) for name in names}
-    assert chosen == {
-        "none": ["none", "none"], "keep_all": ["add", "add"], "recency": ["add", "none"],
-        "heuristic": ["add", "update"],
-    }  # fmt: skip
-    with pytest.raises(ConfigError, match="'clever'"):
-        rule_of("clever", 0)

@@ -471,6 +471,20 @@ async def test_what_is_asked_again_is_answered_as_by_a_memory_that_was_never_ask
             assert len(again[0].data) == 9
 
 
+async def test_each_query_of_a_batch_may_have_a_filter_of_its_own(
+    place: Place, clock: HandClock
+) -> None:
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        await memory.apply([Add(f"note {n}", {"symbol": f"S{n % 3}"}) for n in range(40)])
+        filters = [{"symbol": "S0"}, {"symbol": "S2"}, {"symbol": "none"}]
+        together = await memory.retrieve_many(["note"] * 3, 5, filters)
+        alone = [await memory.retrieve("note", 5, each) for each in filters]
+        assert [result.data for result in together] == [result.data for result in alone]
+        assert [len(result.data) for result in together] == [5, 5, 0]
+        refused = await memory.retrieve_many(["note"] * 3, 5, filters[:2])
+        assert all(isinstance(result.error, ContentRefused) for result in refused)
+
+
 async def test_another_embedder_is_refused_until_the_indexes_are_rebuilt(
     place: Place, clock: HandClock
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from core.errors import ConfigError
 from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
+from memory.operations import MemoryOperationResult, Request, Update
 from memory.policy import (
     ACTIONS,
     FEATURES,
@@ -23,6 +24,7 @@ from memory.policy import (
     Situation,
     StepOutcome,
     memory_step,
+    merged,
     observe,
 )
 from memory.rules import RULES, RandomChooser, RuleChooser, Tree, hand_rule, rule_policy
@@ -129,17 +131,19 @@ async def test_an_add_at_the_cap_closes_the_oldest(memory: AgeMem) -> None:
     assert [entry.metadata["kind"] for entry in await memory.list()] == ["limit", "event"]
 
 
+async def see(memory: AgeMem, event: MemoryEvent) -> MemoryState:
+    return (await observe([seat(memory, event)]))[0]
+
+
 async def test_features_say_how_the_event_stands_to_the_memory(
     memory: AgeMem, clock: Stepped
 ) -> None:
-    empty = named(await observe(seat(memory, note())))
+    empty = named(await see(memory, note()))
     assert (empty["found"], empty["empty"], empty["room_frac"], empty["listed"]) == (0, 1, 1, 1)
     await take(memory, "add", note())
     clock.moment += timedelta(days=3)
     later = NOON + timedelta(days=3)
-    same = named(
-        await observe(seat(memory, note("wire: ACME rating still 4.5", at=later, source="wire")))
-    )
+    same = named(await see(memory, note("wire: ACME rating still 4.5", at=later, source="wire")))
     assert (same["found"], same["agrees"], same["differs"], same["room_frac"]) == (1, 1, 0, 0.5)
     assert same["age_months"] == pytest.approx(0.1)
     assert (
@@ -148,17 +152,15 @@ async def test_features_say_how_the_event_stands_to_the_memory(
         same["kind_by_regime:ratingxcalm"],
     ) == (1, 1, 1)
     assert (same["oldest_kind_by_regime:ratingxcalm"], same["oldest_listed"]) == (1, 1)
-    other = named(await observe(seat(memory, note("wire: ACME rating 2", figure=2.0))))
+    other = named(await see(memory, note("wire: ACME rating 2", figure=2.0)))
     assert (other["agrees"], other["differs"]) == (0, 1)
-    stranger = named(
-        await observe(seat(memory, note(symbol="ELSE", dated=NOON - timedelta(days=365))))
-    )
+    stranger = named(await see(memory, note(symbol="ELSE", dated=NOON - timedelta(days=365))))
     assert (stranger["listed"], stranger["found"], stranger["stale_years"]) == (0, 0, 1)
 
 
 async def test_the_text_says_what_arrived_and_what_is_kept(memory: AgeMem) -> None:
     await take(memory, "add", note())
-    state = await observe(seat(memory, note("wire: ACME rating revised to 2 points", figure=2.0)))
+    state = await see(memory, note("wire: ACME rating revised to 2 points", figure=2.0))
     assert state.text == (
         "wire: ACME rating revised to 2 points | keep or not? calm, listed, memory room, tokens low, "
         "kept other, filing, recent"
@@ -166,8 +168,8 @@ async def test_the_text_says_what_arrived_and_what_is_kept(memory: AgeMem) -> No
 
 
 async def test_measured_time_enters_no_state(memory: AgeMem) -> None:
-    first = await observe(seat(memory, note()))
-    second = await observe(seat(memory, note()))
+    first = await see(memory, note())
+    second = await see(memory, note())
     assert first.text == second.text
     assert first.features.tolist() == second.features.tolist()
 
@@ -214,7 +216,7 @@ class Scores:
 
 async def test_a_learned_chooser_samples_by_its_chances(memory: AgeMem) -> None:
     chooser = LearnedChooser(Scores([0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05]))
-    state = await observe(seat(memory, note()))
+    state = await see(memory, note())
     greedy = chooser.choose([state], None)[0]
     assert (greedy.action, greedy.index) == ("add", 0)
     draws = (np.arange(1000) + 0.5) / 1000
@@ -241,14 +243,14 @@ async def test_the_hand_rule_keeps_once_replaces_and_deletes(memory: AgeMem) -> 
 
 async def test_a_tree_asks_its_features_in_turn(memory: AgeMem) -> None:
     tree = Tree(("listed", "found", "agrees"), (0.5, 0.5, 0.5), ("none", "none", "hand", "delete"))
-    state = await observe(seat(memory, note(symbol="ELSE")))
+    state = await see(memory, note(symbol="ELSE"))
     assert tree(state) == "none"
-    state = await observe(seat(memory, note()))
+    state = await see(memory, note())
     assert tree(state) == hand_rule(state) == "add"
 
 
 async def test_the_random_policy_is_the_same_for_the_same_seed(memory: AgeMem) -> None:
-    states = [await observe(seat(memory, note(f"note {i}"))) for i in range(300)]
+    states = [await see(memory, note(f"note {i}")) for i in range(300)]
     first = [each.action for each in RandomChooser(1).choose(states, None)]
     assert first == [each.action for each in RandomChooser(1).choose(states, None)]
     assert first != [each.action for each in RandomChooser(2).choose(states, None)]
@@ -262,3 +264,61 @@ def test_an_unknown_policy_is_refused_by_name() -> None:
         rule_policy("best")
     assert [rule_policy(name).name for name in RULES] == list(RULES)
     assert Choice("none").index == 6
+
+
+def tally(counts: list[float], **changes: object) -> MemoryEvent:
+    given = {"kind": "outcome", "figure": None, "direction": 0, "count": None, "topic": "rain"}
+    return note(f"ACME after rain: {counts}", more={"counts": counts}, **(given | changes))
+
+
+async def test_entries_of_another_topic_are_left_alone(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    state = await see(memory, tally([1, 0, 0], topic="snow"))
+    assert state.closest is None
+    step = await take(memory, "update", tally([0, 0, 1]))
+    assert step.outcome.version == 2
+    entry = (await memory.list())[0]
+    assert (entry.metadata["topic"], entry.metadata["counts"]) == ("rain", [1, 0, 1])
+
+
+async def test_updates_of_one_entry_in_one_step_add_their_tallies_up(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    seats = [seat(memory, tally([0, 1, 0])), seat(memory, tally([0, 0, 1]))]
+    steps = await memory_step(always("update"), seats)
+    assert [step.outcome.version for step in steps] == [2, 3]
+    assert (await memory.list())[0].metadata["counts"] == [1, 1, 1]
+
+
+def test_a_merge_keeps_credit_and_weighs_the_states_by_their_cases() -> None:
+    before = {"counts": [3, 0], "numbers": [1.0], "credit": {"recalled": 4}, "old": True}
+    now = {"counts": [0, 1], "numbers": [5.0]}
+    assert merged(before, now) == {
+        "counts": [3, 1], "numbers": [2.0], "credit": {"recalled": 4},
+    }  # fmt: skip
+    for junk in ("buy all", [1], [1, "x"], [float("nan"), 1], None):
+        assert merged({"counts": junk}, now) == now
+
+
+async def test_riders_go_along_in_the_same_transaction(memory: AgeMem) -> None:
+    await take(memory, "add", tally([1, 0, 0]))
+    kept = (await memory.list())[0]
+
+    class Rider:
+        def __init__(self) -> None:
+            self.written: list[str] = []
+            self.results: list[MemoryOperationResult] = []
+
+        def requests(self, written: Sequence[Request]) -> Sequence[Request]:
+            self.written = [each.kind for each in written]
+            return [Update(kept.id, kept.text, {"credit": 1})]
+
+        def done(self, results: Sequence[MemoryOperationResult]) -> None:
+            self.results = list(results)
+
+    rider = Rider()
+    steps = await memory_step(always("add"), [seat(memory, note())], riders=rider)
+    assert rider.written == ["add"]
+    assert (steps[0].outcome.success, rider.results[0].version) == (True, 2)
+    entry = await memory.get(kept.id)
+    assert entry is not None
+    assert entry.metadata == {"credit": 1}

@@ -9,6 +9,7 @@ import torch
 
 from core.config import OLMoEIntegrationConfig
 from core.errors import CheckpointError, ModelError, ModelNotLoaded, StorageError
+from models.attention import share_beginnings
 from models.olmoe import ACTIONS, OLMoEModel
 from tests.models.conftest import TEXTS, make_tiny
 
@@ -91,6 +92,30 @@ def test_packing_has_the_gradients_of_padding(model: OLMoEModel) -> None:
     for packed, padded in zip(*grads, strict=True):
         assert float(padded.abs().max()) > 1e-3
         torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+
+
+def test_what_texts_have_in_common_at_their_beginnings_is_encoded_once(
+    model: OLMoEModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = [f"the share rose by {number} points" for number in range(9)]
+    texts = [f"{note} | kept {kept}" for note in notes for kept in ("same", "other, filing", "")]
+    ids = sorted(model.tokenizer.encode_batch(texts), key=len, reverse=True)
+    tokens, positions, places = share_beginnings(ids)
+    assert [[tokens[place] for place in each] for each in places] == ids
+    assert all([positions[p] for p in each] == list(range(len(each))) for each in places)
+    assert len(tokens) == len({tuple(each[: n + 1]) for each in ids for n in range(len(each))})
+    alone = torch.stack([model.encode(text) for text in texts])
+    for limit in (8192, 40):
+        monkeypatch.setattr("models.olmoe.TOKENS_PER_PASS", limit)
+        torch.testing.assert_close(model.encode_batch(texts), alone, atol=1e-5, rtol=0)
+    weight = model.backbone.model.layers[0].self_attn.k_proj.weight
+    weights = torch.linspace(-1.0, 1.0, alone.numel()).view_as(alone)
+    shared, apart = (
+        torch.autograd.grad((rows * weights).sum(), weight)[0]
+        for rows in (model.encode_batch(texts), alone)
+    )
+    assert float(apart.abs().max()) > 1e-3
+    torch.testing.assert_close(shared, apart, atol=1e-5, rtol=1e-4)
 
 
 def test_an_empty_text_and_a_text_longer_than_the_context_have_vectors(model: OLMoEModel) -> None:

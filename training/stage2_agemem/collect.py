@@ -84,7 +84,15 @@ class Collector:
             steps = int(draw.integers(shortest, longest + 1))
             end = EPISODE_BARS if steps == EPISODE_BARS else int(draw.integers(steps, 27))
             number = update * 100_000 + group
-            made = episode(self.paths, "train", number, seed=self.seed, planted=True, notes=end)
+            made = episode(
+                self.paths,
+                "train",
+                number,
+                seed=self.seed,
+                planted=True,
+                notes=end,
+                questions=self.settings.questions,
+            )
             if longest <= 4:
                 made = replace(made, situation=replace(made.situation, plan=""))
             members = self.settings.rollouts

@@ -23,6 +23,7 @@ import numpy as np
 
 from core.errors import DataError
 from memory.policy import KINDS, SOURCES, MemoryEvent, Mode, Regime, Situation
+from trading.regimes import REGIME_BARS, VOLATILITY_BARS, regime_of
 from training.data.split import TEST, TRAIN, VALIDATION, Part
 from training.stage2_agemem.world import (
     MOVES,
@@ -63,15 +64,11 @@ OTHER_FACTS: Final = 2
 MODE_COUNTS: Final[Mapping[Mode, int]] = {"revision": 3, "withdrawal": 2, "report": 3}
 STALE_NOTES: Final = 1
 QUESTIONS: Final = 4
+"""At the end of an episode that is judged. Those that are learnt from may end in more."""
 DECISION_SHARE: Final = 0.1
 """Share of training episodes whose last question is a trade on a planted edge."""
 
-REGIME_BARS: Final = 252
 SHORT_REGIME_BARS: Final = 120
-VOLATILITY_BARS: Final = 20
-TREND_BARS: Final = 63
-TURBULENT_RANK: Final = 2.0 / 3.0
-TRENDING_DEVIATIONS: Final = 0.8
 DECISION_BARS: Final = 5
 EPISODE_BARS: Final = FIRST_NOTES + LATER_NOTES
 
@@ -223,20 +220,9 @@ def _path(
 def regime_at(close: FloatArray, row: int) -> tuple[Regime, float, float]:
     """Regime, volatility rank and trend of a symbol after its bar `row`, from its own trailing year.
 
-    Turbulent when the 20-bar volatility is in the top third of its own trailing year; else trending when
-    the 63-bar return is beyond 0.8 deviations; else calm. Point in time: nothing after `row` is read.
+    Point in time: nothing after `row` is read.
     """
-    window = close[max(0, row - REGIME_BARS) : row + 1]
-    returns = np.diff(np.log(window))
-    cumulative = np.concatenate([[0.0], np.cumsum(returns * returns)])
-    variances = (cumulative[VOLATILITY_BARS:] - cumulative[:-VOLATILITY_BARS]) / VOLATILITY_BARS
-    rank = float((variances < variances[-1]).mean())
-    bars = min(TREND_BARS, len(returns))
-    deviation = float(returns[-bars:].std()) * bars**0.5
-    trend = float(returns[-bars:].sum()) / max(deviation, 1e-9)
-    if rank >= TURBULENT_RANK:
-        return "turbulent", rank, trend
-    return ("trending" if abs(trend) >= TRENDING_DEVIATIONS else "calm"), rank, trend
+    return regime_of(close[max(0, row - REGIME_BARS) : row + 1])
 
 
 def episode(
@@ -247,18 +233,26 @@ def episode(
     seed: int = 0,
     planted: bool = False,
     notes: int = EPISODE_BARS,
+    questions: int = QUESTIONS,
 ) -> Episode:
     """Episode `number` of a split: the same for the same arguments, in every process.
 
     `planted` allows a trade on a planted edge among the questions (training only); with fewer `notes` the
-    questions come, and the truth is told, after that many.
+    questions come, and the truth is told, after that many. How many `questions` there are changes nothing
+    else: they are drawn last.
     """
     draw = np.random.default_rng([seed, _SPLIT_CODES[split], number])
     path = paths[int(draw.integers(len(paths)))]
     start = int(path.starts[int(draw.integers(len(path.starts)))])
     regime, rank, trend = regime_at(path.close, start - 1)
     return _Writer(draw, VOICES[split], path, start, regime).write(
-        f"{split}-{seed}-{number}", split, rank, trend, planted=planted, notes=notes
+        f"{split}-{seed}-{number}",
+        split,
+        rank,
+        trend,
+        planted=planted,
+        notes=notes,
+        asked=questions,
     )
 
 
@@ -278,7 +272,15 @@ class _Writer:
         self._withdrawn: set[Fact] = set()
 
     def write(
-        self, name: str, split: SplitName, rank: float, trend: float, *, planted: bool, notes: int
+        self,
+        name: str,
+        split: SplitName,
+        rank: float,
+        trend: float,
+        *,
+        planted: bool,
+        notes: int,
+        asked: int,
     ) -> Episode:
         draw = self._draw
         companies = [
@@ -303,7 +305,7 @@ class _Writer:
         recent = np.diff(np.log(self._path.close[row - VOLATILITY_BARS : row + 1]))
         deviation = max(float(recent.std()) * DECISION_BARS**0.5, 1e-6)
         moved = float(np.log(ahead[-1] / self._path.close[row])) / deviation
-        questions = self._ask(facts)
+        questions = self._ask(facts, asked)
         if planted and draw.random() < DECISION_SHARE:
             questions = self._plant_decision(questions, facts)
         return Episode(
@@ -439,11 +441,11 @@ class _Writer:
         template = templates[int(pick.integers(len(templates)))]
         return _fill(template, fact, source, verb, certain, claim)
 
-    def _ask(self, facts: Sequence[Fact]) -> list[Question]:
+    def _ask(self, facts: Sequence[Fact], count: int) -> list[Question]:
         in_force = [fact for fact in facts if self._truth.get(fact) is not None]
         withdrawn = [fact for fact in facts if fact in self._withdrawn and fact not in in_force]
         questions = []
-        for _ in range(QUESTIONS):
+        for _ in range(count):
             ended = self._draw.random() < WITHDRAWN_SHARE
             pool = withdrawn if (ended and withdrawn) or not in_force else in_force
             if not pool:

@@ -23,6 +23,7 @@ from training.stage2_agemem.references import (
     heuristic_policy,
     reference_policy,
 )
+from training.stage2_agemem.rewards import RewardParts
 from training.stage2_agemem.rollouts import (
     CountedTokens,
     Job,
@@ -131,43 +132,65 @@ def test_episodes(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a row needs of one rollout. `readings` are (kind of question, right)."""
+
+    right_frac: float
+    decided: float
+    tokens: int
+    operations: dict[str, int]
+    readings: tuple[tuple[str, bool], ...]
+    parts: RewardParts
+
+    @classmethod
+    def of(cls, found: Trajectory) -> Judged:
+        questions = found.episode.questions
+        return cls(
+            found.right_frac,
+            found.decision * found.episode.ahead_deviations,
+            found.tokens,
+            found.operations(),
+            tuple(
+                (question.type if question.answer is not None else "withdrawn", reading.right)
+                for question, reading in zip(questions, found.readings, strict=True)
+            ),
+            found.parts,
+        )
+
+
 async def evaluate_policies(
     policies: Sequence[tuple[str, Sequence[MemoryPolicy]]],
     episodes: Sequence[Episode],
     rollouts: RolloutSettings,
     advance: Advance | None = None,
 ) -> list[PolicyRow]:
-    """One row for each name; several policies of a name (training seeds) are pooled episode by episode."""
+    """One row for each name; several policies of a name (training seeds) are pooled episode by episode.
+
+    All policies take some episodes before any takes the next: what one has encoded serves the others.
+    """
     total = sum(len(each) for _, each in policies) * len(episodes)
     done = 0
-    rows = []
-    for name, members in policies:
-        runs: list[list[Trajectory]] = []
-        for policy in members:
-            found: list[Trajectory] = []
-            for start in range(0, len(episodes), TOGETHER):
-                jobs = [Job(each) for each in episodes[start : start + TOGETHER]]
-                found += [group[0] for group in await run_jobs(policy, jobs, rollouts)]
+    runs: dict[str, list[list[Judged]]] = {name: [[] for _ in each] for name, each in policies}
+    for start in range(0, len(episodes), TOGETHER):
+        jobs = [Job(each) for each in episodes[start : start + TOGETHER]]
+        for name, members in policies:
+            for policy, run in zip(members, runs[name], strict=True):
+                run += [Judged.of(group[0]) for group in await run_jobs(policy, jobs, rollouts)]
                 done += len(jobs)
                 if advance is not None:
                     advance(done, total, f"evaluating {name}")
-            runs.append(found)
-        rows.append(_row(name, runs))
-    return rows
+    return [_row(name, found) for name, found in runs.items()]
 
 
-def _row(name: str, runs: Sequence[Sequence[Trajectory]]) -> PolicyRow:
+def _row(name: str, runs: Sequence[Sequence[Judged]]) -> PolicyRow:
     everything = [each for run in runs for each in run]
     accuracies = np.mean([[each.right_frac for each in run] for run in runs], axis=0)
     counts = dict.fromkeys(ACTIONS, 0)
     for each in everything:
-        for action, count in each.operations().items():
+        for action, count in each.operations.items():
             counts[action] += count
-    readings: list[tuple[str, bool]] = [
-        (question.type if question.answer is not None else "withdrawn", reading.right)
-        for each in everything
-        for question, reading in zip(each.episode.questions, each.readings, strict=True)
-    ]
+    readings = [reading for each in everything for reading in each.readings]
     by_question = {
         kind: float(np.mean([right for found, right in readings if found == kind]))
         for kind in sorted({found for found, _ in readings})
@@ -176,9 +199,7 @@ def _row(name: str, runs: Sequence[Sequence[Trajectory]]) -> PolicyRow:
         policy=name,
         accuracy_frac=float(accuracies.mean()),
         interval=bootstrap_interval(accuracies),
-        decision_score=float(
-            np.mean([each.decision * each.episode.ahead_deviations for each in everything])
-        ),
+        decision_score=float(np.mean([each.decided for each in everything])),
         memory_precision_frac=_mean(everything, "precision_frac"),
         memory_recall_frac=_mean(everything, "recall_frac"),
         staleness_frac=_mean(everything, "staleness_frac"),
@@ -190,8 +211,8 @@ def _row(name: str, runs: Sequence[Sequence[Trajectory]]) -> PolicyRow:
     )
 
 
-def _mean(trajectories: Sequence[Trajectory], figure: str) -> float:
-    return float(np.mean([getattr(each.parts, figure) for each in trajectories]))
+def _mean(judged: Sequence[Judged], figure: str) -> float:
+    return float(np.mean([getattr(each.parts, figure) for each in judged]))
 
 
 def bootstrap_interval(values: FloatArray, seed: int = 0) -> tuple[float, float]:
@@ -264,6 +285,7 @@ def evaluate(
     import torch
 
     from models.olmoe import OLMoEModel
+    from models.policy_folder import shipped_policy
     from training.stage2_agemem.sources import paths_for
 
     threads = torch.get_num_threads()
@@ -294,13 +316,6 @@ def evaluate(
     )
 
 
-def shipped_policy() -> FilePath:
-    """The folder of the trained policy that comes with the package."""
-    import models
-
-    return FilePath(models.__path__[0]) / "nano_policy"
-
-
 def _policies(
     config: AthenaConfig,
     model: OLMoEModel,
@@ -324,7 +339,7 @@ def _policies(
             if answers is not None and answers.backbone_hash == model.backbone_hash:
                 found = [MemoryPolicy(name, FittedChooser(answers, HeadScorer(model)))]
         elif name == "untrained":
-            found = [_untrained(config)]
+            found = [_untrained(config, model)]
         elif name in ("attainable", "oracle"):
             found = [reference_policy(name, episodes)]
         else:
@@ -335,7 +350,7 @@ def _policies(
                     for each, outer in zip(checkpoints, folders, strict=True)
                 ]
             if all(each.is_dir() for each in folders) or name == "trained":
-                found = [learned_policy(config, each, name) for each in folders]
+                found = [learned_policy(config, each, name, model) for each in folders]
         if found:
             named.append((name, found))
         else:
@@ -343,23 +358,29 @@ def _policies(
     return named, missing
 
 
-def learned_policy(config: AthenaConfig, folder: FilePath, name: str = "trained") -> MemoryPolicy:
-    """A trained policy on a model of its own. Raises: CheckpointError."""
+def learned_policy(
+    config: AthenaConfig, folder: FilePath, name: str = "trained", model: OLMoEModel | None = None
+) -> MemoryPolicy:
+    """A trained policy; one that is a head alone works on `model`, others on a model of their own.
+
+    Raises: CheckpointError.
+    """
     from models.action_scorer import HeadScorer
     from models.olmoe import OLMoEModel
-    from models.policy_folder import load_policy
+    from models.policy_folder import load_head, load_policy, read_policy
 
-    model = OLMoEModel(config.olmoe).load()
-    load_policy(model, folder, features=FEATURES)
-    return MemoryPolicy(name, LearnedChooser(HeadScorer(model)))
+    if model is not None and read_policy(folder).trained == "head":
+        head = load_head(model, folder, features=FEATURES)
+        return MemoryPolicy(name, LearnedChooser(HeadScorer(model, head=head)))
+    own = OLMoEModel(config.olmoe).load()
+    load_policy(own, folder, features=FEATURES)
+    return MemoryPolicy(name, LearnedChooser(HeadScorer(own)))
 
 
-def _untrained(config: AthenaConfig) -> MemoryPolicy:
-    """A head as training begins with: seeded, never trained."""
+def _untrained(config: AthenaConfig, model: OLMoEModel) -> MemoryPolicy:
+    """A fresh head, never trained."""
     from models.action_scorer import HeadScorer
-    from models.olmoe import OLMoEModel
-    from training.stage2_agemem.trainer import prepare_policy
+    from training.stage2_agemem.trainer import fresh_head
 
-    model = OLMoEModel(config.olmoe).load()
-    prepare_policy(model, config.training.stage2, UNTRAINED_SEED)
-    return MemoryPolicy("untrained", LearnedChooser(HeadScorer(model)))
+    head = fresh_head(model, config.training.stage2, UNTRAINED_SEED)
+    return MemoryPolicy("untrained", LearnedChooser(HeadScorer(model, head=head)))

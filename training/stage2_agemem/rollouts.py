@@ -18,6 +18,7 @@ import numpy as np
 from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
 from memory.policy import (
+    CONTEXT_TOKENS,
     NOTHING,
     TOP_HITS,
     MemoryPolicy,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
 
-CONTEXT_TOKENS: Final = 1_024
 QUERY_TOKENS: Final = 256
 DEFAULT_CAP: Final = 6
 DECISION_QUERY: Final = "outcome of the setup: buy or sell?"

@@ -271,10 +271,14 @@ def prepare_policy(model: OLMoEModel, settings: Stage2Config, seed: int) -> None
         model.add_lora(rank=settings.lora_rank, experts=False, seed=seed)
     else:
         model.freeze(settings.policy_weights == "head")
+    model.set_action_head(fresh_head(model, settings, seed))
+
+
+def fresh_head(model: OLMoEModel, settings: Stage2Config, seed: int) -> MemoryActionHead:
+    """An untrained head for the policy's features."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = MemoryActionHead(model.hidden_size, len(FEATURES), settings.head_width)
-    model.set_action_head(head)
+        return MemoryActionHead(model.hidden_size, len(FEATURES), settings.head_width)
 
 
 async def accuracy_of(
