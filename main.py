@@ -134,6 +134,16 @@ def run_options(command: Decorated) -> Decorated:
     return command
 
 
+def resume_option(command: Decorated) -> Decorated:
+    """`--resume`, of the commands that write a run's folder."""
+    return click.option(
+        "--resume",
+        metavar="RUN",
+        help="Go on with a run that was killed, in its own settings; give it alone, "
+        "or with --runs-dir, --speed and --steps.",
+    )(command)
+
+
 def runs_dir_option(command: Decorated) -> Decorated:
     """`--runs-dir`, a layer of the configuration of its own."""
     return click.option(
@@ -169,6 +179,7 @@ def cli() -> None:
 
 @cli.command()
 @run_options
+@resume_option
 @click.option("--start", metavar="DATE", help="First day that counts; bars before are history.")
 @click.option("--end", metavar="DATE", help="Last day, inclusive.")
 @click.pass_obj
@@ -185,6 +196,7 @@ def backtest(common: Common, /, **options: Any) -> None:
 
 @cli.command("paper-trade")
 @run_options
+@resume_option
 @click.option(
     "--speed",
     type=click.FloatRange(min=0.0),
@@ -231,7 +243,21 @@ def decide(common: Common, /, **options: Any) -> None:
 def _run_options(options: dict[str, Any]) -> Any:
     from agents.assemble import RunOptions
 
-    absent = ("start", "end", "speed", "steps", "holdings", "as_of")
+    absent = ("start", "end", "speed", "steps", "holdings", "as_of", "resume")
+    if options.get("resume") is not None:
+        alone = ("resume", "runs_dir", "speed", "steps")
+        context = click.get_current_context()
+        given = [
+            name
+            for name in options
+            if name not in alone
+            and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise click.UsageError(
+                "--resume goes on with the run's own options; give it alone, or with --runs-dir, --speed "
+                "and --steps."
+            )
     return RunOptions(**{**dict.fromkeys(absent), **options}, environment=os.environ)
 
 

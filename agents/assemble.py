@@ -36,9 +36,9 @@ from agents.risk_manager import RiskManager
 from agents.user_strategy import StrategyAgents, check_strategy, load_strategy
 from core.clock import SystemClock
 from core.config import AthenaConfig, RiskConfig, config_hash
-from core.errors import DataError, PriceMissing, UsageError
+from core.errors import DataError, PriceMissing, RunFolderError, UsageError
 from core.protocols import Agents, Strategy
-from core.runlog import RunFolder
+from core.runlog import MANIFEST, RunFolder, find_run, read_manifest, run_status
 from core.types import Order, StepRecord
 from trading.calendar import bars_per_year
 from trading.engine import Account, run_step, skip_row
@@ -90,12 +90,21 @@ MANY_TIMES_EQUITY = 2.0
 """Above this sum of weights a user may have meant percent."""
 
 
+RESUMABLE = (
+    "data", "symbols", "universe", "start", "end", "agents", "news", "memory", "strategy", "params",
+    "weights", "views", "no_risk", "speed", "steps",
+)  # fmt: skip
+"""The options of a run that its manifest keeps."""
+PATHS = ("universe", "news", "memory", "weights", "views")
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What the command line, or a notebook, asks of one run, beside the configuration.
 
     `data`, `strategy`, `weights` and `news` may also be a frame, an object with `decide`, a frame, and lines
-    read already. `model` is a language model that is loaded already.
+    read already. `model` is a language model that is loaded already. `resume` names a run to go on with, in
+    its own settings and with its own options; of these, `speed` and `steps` may be given anew.
     """
 
     data: str | Path | pd.DataFrame | Panel | None = None
@@ -119,6 +128,16 @@ class RunOptions:
     steps: int | None = None
     holdings: Path | None = None
     as_of: str | None = None
+    resume: str | None = None
+
+    def asked(self) -> dict[str, Any] | None:
+        """What the manifest keeps, so that the run can be gone on with; None where an option is an object."""
+        kept = {name: getattr(self, name) for name in RESUMABLE}
+        plain = {
+            name: str(value) if isinstance(value, Path) else value for name, value in kept.items()
+        }
+        own = (str, bool, int, float, tuple, type(None))
+        return plain if all(isinstance(value, own) for value in plain.values()) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,18 +154,81 @@ class Deciders:
 
     @asynccontextmanager
     async def remembering(
-        self, account: Account, folder: Path | None, environment: Mapping[str, str]
+        self,
+        account: Account,
+        folder: Path | None,
+        environment: Mapping[str, str],
+        *,
+        again: bool = False,
     ) -> AsyncIterator[None]:
-        """Within the block the account's memory is open, if these agents have one."""
+        """Within the block the account's memory is open, if these agents have one; `again` begins it anew,
+        whatever a killed process left of it."""
         if self.learned is None:
             yield
             return
         from agents.coordinator import Coordinator
 
         assert isinstance(self.agents, Coordinator)
-        async with self.learned.remembering(self.agents, folder, environment) as open_memory:
+        async with self.learned.remembering(
+            self.agents, folder, environment, again=again
+        ) as open_memory:
             account.remembering = open_memory
             yield
+
+
+def going_on(
+    config: AthenaConfig, options: RunOptions, mode: str
+) -> tuple[AthenaConfig, RunOptions, Path | None]:
+    """(settings, options, the run's folder) of a run; with `resume` those with which it began.
+
+    Going on means living through it again: every step taken must give the same record, to the byte, and
+    so everything that was learned is there again. Nothing has to be kept that could be torn.
+    Raises: RunNotFound; RunFolderError for a run that is done, alive, of another mode or made in Python.
+    """
+    if options.resume is None:
+        return resolve(config, options), options, None
+    path = find_run(options.resume, Path(config.runs_dir))
+    manifest = read_manifest(path)
+    status, asked = run_status(manifest), manifest.get("asked")
+    if manifest.get("mode") != mode:
+        raise RunFolderError(
+            f"the run {path.name} is a {manifest.get('mode')}.",
+            f"Go on with it by `athena {manifest.get('mode')} --resume`.",
+        )
+    if status == "running" or (status == "done" and mode == "backtest"):
+        raise RunFolderError(
+            f"the run {path.name} is {status}.", "Only a run that came to no end can go on."
+        )
+    if asked is None:
+        raise RunFolderError(
+            f"the run {path.name} was begun with objects of a Python program.",
+            "Begin it anew there.",
+        )
+    kept: dict[str, Any] = {**asked, **{name: Path(asked[name]) for name in PATHS if asked[name]}}
+    kept["symbols"] = None if asked["symbols"] is None else tuple(asked["symbols"])
+    kept["params"] = tuple((name, value) for name, value in asked["params"])
+    for name in ("speed", "steps"):
+        if getattr(options, name) is not None:
+            kept[name] = getattr(options, name)
+    again = AthenaConfig._from_dict(manifest["config"], f"{path.name}/{MANIFEST}")
+    again = again.model_copy(update={"runs_dir": config.runs_dir})
+    return again, RunOptions(**kept, resume=options.resume, environment=options.environment), path
+
+
+def run_folder(
+    path: Path | None, mode: str, config: AthenaConfig, options: RunOptions, data: Mapping[str, Any]
+) -> RunFolder:
+    """A new run folder, or the one of a run that is gone on with."""
+    if path is not None:
+        return RunFolder.reopen(path, config=config, data=data)
+    return RunFolder.create(
+        Path(config.runs_dir),
+        mode=mode,
+        config=config,
+        seed=config.seed,
+        data=data,
+        asked=options.asked(),
+    )
 
 
 def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
@@ -237,7 +319,7 @@ def build_deciders(
         else:
             strategy = check_strategy(options.strategy)
         warmup, name = int(getattr(strategy, "warmup", 0)), type(strategy).__name__
-    execution = ExecutionAgent(config.agents.execution)
+    execution = ExecutionAgent(config.agents.execution, config.trading.participation_frac)
     if strategy is not None:
         risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
         agents: Agents = StrategyAgents(
@@ -446,18 +528,13 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
     Raises: DataError, UsageError, StrategyError, LookAhead, RunFolderError, StorageError;
     KeyboardInterrupt after the steps taken were saved.
     """
-    config = resolve(config, options)
+    config, options, path = going_on(config, options, "backtest")
     began = time.monotonic()
     panel = load_data(config, options)
     deciders = build_deciders(config, options, panel)
     span = find_span(panel, deciders.warmup, options.start)
-    with RunFolder.create(
-        Path(config.runs_dir),
-        mode="backtest",
-        config=config,
-        seed=config.seed,
-        data=data_manifest(panel, deciders.inputs),
-    ) as folder:
+    facts = data_manifest(panel, deciders.inputs)
+    with run_folder(path, "backtest", config, options, facts) as folder:
         if deciders.learned is not None:
             folder.note(**deciders.learned.facts())
         _log_start("backtest", panel, deciders, config, (span.first, span.last))
@@ -469,7 +546,9 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             assert task is not None
             try:
                 with stopping_on_signals(task.cancel):
-                    async with deciders.remembering(account, folder.path, options.environment):
+                    async with deciders.remembering(
+                        account, folder.path, options.environment, again=path is not None
+                    ):
                         await replay(account, span, progress, folder.steps.flush)
             except asyncio.CancelledError:
                 return True
@@ -485,6 +564,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
             deciders=deciders,
             began=began,
             interrupted=interrupted,
+            environment=options.environment,
         )
     if interrupted:
         raise KeyboardInterrupt(f"{account.step} steps are saved in {folder.path}")
@@ -500,12 +580,14 @@ def _finish(
     deciders: Deciders,
     began: float,
     interrupted: bool,
+    environment: Mapping[str, str],
 ) -> None:
     """Write everything that follows from the steps taken; SIGINT and SIGTERM wait for it."""
     with handling_signals(finish_first):
         _write_all(
             folder, account, config,
             mode=mode, deciders=deciders, began=began, interrupted=interrupted,
+            environment=environment,
         )  # fmt: skip
 
 
@@ -518,6 +600,7 @@ def _write_all(
     deciders: Deciders,
     began: float,
     interrupted: bool,
+    environment: Mapping[str, str],
 ) -> None:
     panel, curve = account.tape.panel, account.curve
     span = Span(curve.first_row, curve.first_row + account.step - 1)
@@ -533,6 +616,8 @@ def _write_all(
         interrupted=interrupted,
     )
     write_outputs(folder.path, outcome)
+    if deciders.learned is not None:
+        run_sync(deciders.learned.note_orders(folder.path, environment))
     folder.finish(None, "interrupted" if interrupted else "done")
     log.info(
         "%s %s after %d steps and %.1f s: %d orders, %d fills, equity %.2f USD; it lies in %s",
@@ -841,7 +926,7 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
     A stop by signal is a normal end: the book (`book.json`) and all figures are saved.
     Raises: as `backtest`, without KeyboardInterrupt.
     """
-    config = resolve(config, options)
+    config, options, path = going_on(config, options, "paper-trade")
     began = time.monotonic()
     feed, endless = open_feed(config, options)
     panel = feed.panel
@@ -851,13 +936,8 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         first = find_span(panel, deciders.warmup).first
     speed = options.speed
     pause = config.trading.poll_seconds if speed is None else (1.0 / speed if speed else 0.0)
-    with RunFolder.create(
-        Path(config.runs_dir),
-        mode="paper-trade",
-        config=config,
-        seed=config.seed,
-        data=data_manifest(panel, deciders.inputs),
-    ) as folder:
+    facts = data_manifest(panel, deciders.inputs)
+    with run_folder(path, "paper-trade", config, options, facts) as folder:
         if deciders.learned is not None:
             folder.note(**deciders.learned.facts())
         last = None if endless else panel.rows - 1
@@ -867,11 +947,14 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
         async def go() -> None:
             stop = asyncio.Event()
             with stopping_on_signals(stop.set):
-                async with deciders.remembering(account, folder.path, options.environment):
+                async with deciders.remembering(
+                    account, folder.path, options.environment, again=path is not None
+                ):
                     await trade_rows(
                         account,
                         feed,
                         first=first,
+                        known=folder.steps.known,
                         steps=options.steps,
                         pause_seconds=pause,
                         clock=SystemClock(stop),
@@ -892,6 +975,7 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
                 deciders=deciders,
                 began=began,
                 interrupted=False,
+                environment=options.environment,
             )
     return Run(folder.path)
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from agents.base import AgentContext, MarketData, Observation
 from agents.execution import ExecutionAgent, decision
+from agents.forecasts import stamp
 from agents.indicators import PanelIndicators
 from agents.market_analyst import MarketAnalyst
 from agents.messages import Bus, post_evidence, post_limits
@@ -35,6 +36,7 @@ from core.types import Decision, Verdict, Views
 
 if TYPE_CHECKING:
     from agents.base import AgentAction, ViewsAction
+    from agents.claims import Claim
     from agents.indicators import Indicators
     from agents.mind import Judgement, Mind
     from agents.remembered import Remembered
@@ -142,11 +144,22 @@ class Coordinator:
         decided = decision(
             voices, accepted, verdict, (orders.intents, orders.cancel_columns), history
         )
-        if remembered is None or judged is None:
+        mind = self.mind
+        if remembered is None or judged is None or mind is None:
             return decided
+        claims: list[Claim] = list(execution.claims(orders.intents, history, state))
+        tail = risk.claim(accepted, held, history)
+        if tail is not None:
+            claims.insert(0, tail)
+        came = mind.claims.answer(history)
+        claimed = mind.claims.add(claims, stamp(history.as_of), history.row)
         return replace(
             decided,
-            forecasts={**judged.sealed, "answers": [each.receipt() for each in remembered.answers]},
+            forecasts={
+                **mind.book.sealed(judged.told, claimed),
+                "answers": [each.receipt() for each in remembered.answers],
+                "came": came,
+            },
             memory={"operations": list(remembered.operations), "recalled": judged.recalled},
             messages=[] if bus is None else bus.transcript(),
         )

@@ -15,7 +15,7 @@ step moves at most a fraction of the average volume, and the next step starts fr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.base import AgentContext, BaseAgent, OrdersAction, Thought
+from agents.claims import CHANCE_DIGITS, FillClaim
 from core.types import Decision, OrderIntent, OrderType, Side, Target, Verdict, Views
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
     name = "execution"
     task = "Turn the accepted weights into orders."
 
-    def __init__(self, config: ExecutionConfig) -> None:
+    def __init__(self, config: ExecutionConfig, participation_frac: float | None = None) -> None:
+        """`participation_frac`: the broker's cap, by which it claims what will be filled."""
         self._config = config
+        self._participation_frac = participation_frac
         self._market = config.style == "market"
 
     async def think(self, context: AgentContext) -> ExecutionThought:
@@ -73,6 +76,37 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
             observation.state,
         )
         return OrdersAction(self.name, intents, cancel_columns)
+
+    def claims(
+        self, intents: Sequence[OrderIntent], history: History, state: State
+    ) -> list[FillClaim]:
+        """What it claims of the next bar: that each order can be filled whole, market orders by their
+        quantity at this close. The chance is how many of the last `slice_volume_bars` would have done it,
+        with one more that did and one that did not. Nothing for what no cap, volume or limit could stop.
+        """
+        found = []
+        bars, cap = self._config.slice_volume_bars, self._participation_frac
+        for intent in intents:
+            column = intent.column
+            close, position = float(history.mark[-1, column]), float(state.position_array[column])
+            quantity = intent.quantity
+            if quantity is None:
+                assert intent.value_usd is not None
+                quantity = round(intent.value_usd / close - position, _QUANTITY_DIGITS)
+            volume = history.volume[-bars:, column]
+            limit = intent.limit_price
+            capped = cap is not None and not np.isnan(volume).all()
+            if intent.stop_price is not None or (limit is None and not capped):
+                continue
+            needed = abs(quantity) / cap if capped and cap is not None else 0.0
+            fits = volume >= needed if capped else np.full(len(volume), True)
+            if limit is not None:
+                fits = fits & _touched(limit / close, quantity, history, column, len(fits))
+            chance = round((int(fits.sum()) + 1) / (len(fits) + 2), CHANCE_DIGITS)
+            found.append(
+                FillClaim(self.name, chance, intent.symbol, column, quantity, needed, limit)
+            )
+        return found
 
     def orders(
         self,
@@ -238,6 +272,20 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
         if abs(move) <= most:
             return value
         return held_usd + most if move > 0.0 else held_usd - most
+
+
+def _touched(
+    ratio: float, quantity: float, history: History, column: int, bars: int
+) -> npt.NDArray[np.bool_]:
+    """In which of the last bars a price that stands so to the close before was reached, [bars]."""
+    before = history.mark[-bars - 1 : -1, column] * ratio
+    if quantity > 0.0:
+        touched = history.low[-len(before) :, column] <= before
+    else:
+        touched = history.high[-len(before) :, column] >= before
+    found = np.zeros(bars, np.bool_)
+    found[bars - len(before) :] = touched
+    return found
 
 
 def decision(

@@ -48,10 +48,12 @@ class Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ledger:
-    """All forecasts of a run by source. `sealed` says that every seal follows from the records;
+    """All forecasts of a run by source, and what agents claimed of the next bar by agent and event (two
+    chances: that it did not come, that it did). `sealed` says that every seal follows from the records;
     `open` counts questions without an answer yet."""
 
     sources: Mapping[str, Told]
+    claims: Mapping[tuple[str, str], Told]
     questions: int
     open: int
     sealed: bool
@@ -63,6 +65,8 @@ def read_ledger(lines: Iterable[bytes]) -> Ledger:
     seal, broken = FIRST_SEAL, None
     asked: dict[tuple[str, str], tuple[int, dict[str, list[float] | None]]] = {}
     answered: list[tuple[int, int, dict[str, list[float] | None]]] = []
+    claimed: dict[tuple[str, str, str | None, str], tuple[int, float]] = {}
+    came: dict[tuple[str, str], list[tuple[int, float, bool]]] = {}
     for number, line in enumerate(lines):
         record = orjson.loads(line)
         told = record.get("forecasts")
@@ -75,12 +79,23 @@ def read_ledger(lines: Iterable[bytes]) -> Ledger:
             question = asked.pop((answer["symbol"], answer["made_at"]), None)
             if question is not None:
                 answered.append((question[0], answer["bucket"], question[1]))
+        for each in told["came"]:
+            found = claimed.pop(
+                (each["agent"], each["event"], each["symbol"], each["made_at"]), None
+            )
+            if found is not None:
+                claim = came.setdefault((each["agent"], each["event"]), [])
+                claim.append((*found, each["came"]))
+        for each in told["claims"]:
+            name = (each["agent"], each["event"], each["symbol"], record["as_of"])
+            claimed[name] = (number, each["chance"])
         for place, symbol in enumerate(told["symbols"]):
             chances = {name: rows[place] for name, rows in told["chances"].items()}
             asked[symbol, record["as_of"]] = (number, chances)
     names = list(dict.fromkeys(name for *_, chances in answered for name in chances))
     return Ledger(
         {name: _told(name, answered) for name in names},
+        {name: _claimed(rows) for name, rows in came.items()},
         len(answered),
         len(asked),
         broken is None,
@@ -105,6 +120,16 @@ def _told(name: str, answered: list[tuple[int, int, dict[str, list[float] | None
     )
 
 
+def _claimed(rows: list[tuple[int, float, bool]]) -> Told:
+    chances = np.array([[1.0 - chance, chance] for _, chance, _ in rows])
+    return Told(
+        chances=np.maximum(chances, FLOOR),
+        answers=np.array([int(came) for *_, came in rows], dtype=np.int64),
+        dates=np.array([number for number, *_ in rows], dtype=np.int64),
+        places=np.arange(len(rows)),
+    )
+
+
 def forecast_report(run_dir: Path) -> dict[str, Any]:
     """The JSON of `runs show --forecasts`: `questions open sealed rows[]`.
 
@@ -126,17 +151,19 @@ def forecast_report(run_dir: Path) -> dict[str, Any]:
         "open": ledger.open,
         "sealed": ledger.sealed,
         "first_broken": ledger.first_broken,
-        "rows": [_row(name, told, ledger) for name, told in ledger.sources.items()],
+        "rows": [
+            *(_row(name, agent_of(name), told, ledger) for name, told in ledger.sources.items()),
+            *(_row(event, agent, told, None) for (agent, event), told in ledger.claims.items()),
+        ],
     }
 
 
-def _row(name: str, told: Told, ledger: Ledger) -> dict[str, Any]:
-    """One source's figures; null where it never spoke."""
+def _row(name: str, agent: str, told: Told, ledger: Ledger | None) -> dict[str, Any]:
+    """One source's figures; null where it never spoke. Claims are compared with nothing."""
     scores = log_scores(told.chances, told.answers) if len(told.answers) else np.empty(0)
-    base = ledger.sources[BASELINE]
     row: dict[str, Any] = {
         "source": name,
-        "agent": agent_of(name),
+        "agent": agent,
         "n": len(told.answers),
         "log_score": None,
         "brier": None,
@@ -148,7 +175,8 @@ def _row(name: str, told: Told, ledger: Ledger) -> dict[str, Any]:
         return row
     row["log_score"] = float(scores.mean())
     row["brier"] = float(brier_scores(told.chances, told.answers).mean())
-    if name != BASELINE:
+    if ledger is not None and name != BASELINE:
+        base = ledger.sources[BASELINE]
         usual = np.full(ledger.questions, np.nan)
         usual[base.places] = log_scores(base.chances, base.answers)
         gained = scores - usual[told.places]
@@ -158,17 +186,20 @@ def _row(name: str, told: Told, ledger: Ledger) -> dict[str, Any]:
 
 
 def agent_of(source: str) -> str:
-    """Who is answerable for a source: the strategy agent for all of them together, the analyst for each."""
+    """Who is answerable for a source: the strategy agent for all of them together, the analyst for each; a
+    claim names its agent."""
     return WHOLE if source == WHOLE else "market_analyst"
 
 
 def reliability(told: Told) -> list[dict[str, Any]]:
-    """By bin of told chance, over all buckets: how many, the mean told, how often it came."""
+    """By bin of told chance: how many, the mean told, how often it came; over all buckets, for claims over
+    the chance that it comes."""
     if not len(told.answers):
         return []
     came = np.zeros_like(told.chances)
     came[np.arange(len(told.answers)), told.answers] = 1.0
-    chances, hits = told.chances.ravel(), came.ravel()
+    first = 1 if told.chances.shape[1] == 2 else 0
+    chances, hits = told.chances[:, first:].ravel(), came[:, first:].ravel()
     places = np.clip(np.searchsorted(BINS, chances, side="right") - 1, 0, len(BINS) - 2)
     found = []
     for place in range(len(BINS) - 1):

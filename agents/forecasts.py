@@ -1,9 +1,9 @@
 """Sealed forecasts: what every source told before the outcome, and what came.
 
-Owns the open questions (one a symbol and step), the seal over what was told, and the answers once the fifth
-bar after is there. Refuses to judge (`agents/forecast_scores.py`). The seal of a step is a hash over the seal
-before it and what is told now, and stands in that step's record: to change a forecast afterwards, every later
-seal would have to be changed too.
+Owns the open questions (one a symbol and step), the seal over what was told and claimed, and the answers
+once the fifth bar after is there. Refuses to judge (`agents/forecast_scores.py`). A step's seal is a hash
+over the seal before it and what is told now, and stands in that step's record: to change a forecast
+afterwards, every later seal would have to be changed too.
 
 Shapes: N symbols, K sources, S speeds, B buckets.
 """
@@ -119,7 +119,7 @@ class ForecastBook:
         return tuple(found)
 
     def add(self, states: StateRow, batch: Batch) -> dict[str, Any]:
-        """Seal what is told now and keep it until it is answered; returns it as the record has it."""
+        """Keep what is told now until it is answered; returns it as the record has it, not sealed yet."""
         columns = np.flatnonzero(~np.isnan(batch.pooled.chances[:, 0])).tolist()
         for column in columns:
             waiting = self._open.setdefault(states.symbols[column], deque())
@@ -129,19 +129,27 @@ class ForecastBook:
             for name, told in zip(self.sources, batch.told, strict=True)
         }
         chances[WHOLE] = [_row(batch.pooled.chances[column]) for column in columns]
-        told = {
+        self.last = batch
+        return {
+            "horizon_bars": HORIZON_BARS,
             "symbols": [states.symbols[column] for column in columns],
             "chances": chances,
         }
-        self.seal = next_seal(self.seal, batch.made_at, told)
-        self.last = batch
-        return {"seal": self.seal, "horizon_bars": HORIZON_BARS, **told}
+
+    def sealed(
+        self, told: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What `add` returned for this step, with what agents claim, under the step's seal."""
+        assert self.last is not None, "something is told before it is sealed"
+        whole = {**told, "claims": list(claims)}
+        self.seal = next_seal(self.seal, self.last.made_at, whole)
+        return {"seal": self.seal, **whole}
 
 
 def next_seal(previous: str, made_at: str, told: Mapping[str, Any]) -> str:
-    """SHA-256 over the seal before, the time, and `symbols` and `chances` as the record has them."""
+    """SHA-256 over the seal before, the time, and `symbols`, `chances`, `claims` as the record has them."""
     text = orjson.dumps(
-        {"at": made_at, "symbols": told["symbols"], "chances": told["chances"]},
+        {"at": made_at, **{name: told[name] for name in ("symbols", "chances", "claims")}},
         option=orjson.OPT_SORT_KEYS,
     )
     return hashlib.sha256(previous.encode() + text).hexdigest()

@@ -151,12 +151,17 @@ class LearnedParts:
         coordinator: Coordinator,
         folder: Path | None,
         environment: Mapping[str, str],
+        *,
+        again: bool = False,
     ) -> AsyncIterator[Remembering[Remembered]]:
         """The memory stage and the agents, with the memory open: in the run's folder (`memory.db`), in Neo4j
-        under the folder's name, or without a folder for as long as the block lasts.
+        under the folder's name, or without a folder for as long as the block lasts. `again` erases first what
+        an earlier process of this run left there.
 
         Raises: MemoryStoreError, DataError for a snapshot that cannot be read.
         """
+        if again and folder is not None:
+            await self._erase(folder, environment)
         with TemporaryDirectory(prefix="athena-") as spare:
             async with self._open(coordinator, folder, Path(spare), environment) as remembering:
                 yield remembering
@@ -178,6 +183,15 @@ class LearnedParts:
             entry_cap=self.config.memory.entry_cap,
         )
         async with memory:
+            if (
+                folder is not None
+                and (await (await memory.store()).state())[1]
+                and not self._copies
+            ):
+                raise MemoryStoreError(
+                    f"{self.config.memory.store} has a memory of the run {folder.name} already.",
+                    "Choose another runs_dir, or erase that run there.",
+                )
             if self.snapshot is not None and not is_sqlite(self.snapshot):
                 await memory.import_(self.snapshot)
             stage = RunMemory(
@@ -190,6 +204,36 @@ class LearnedParts:
                 tokenizer=self.tokenizer,
             )
             yield Remembering(stage, coordinator)
+
+    async def note_orders(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """With Neo4j, put the chain behind each order of the run's records into its graph; also once more.
+
+        Raises: MemoryStoreError.
+        """
+        if self.config.memory.store != "neo4j":
+            return
+        from agents.decision_graph import note_orders
+
+        store = neo4j_store(self.config.memory.neo4j_uri, environment, folder.name)
+        await store.open()
+        try:
+            await note_orders(store, folder)
+        finally:
+            await store.close()
+
+    async def _erase(self, folder: Path, environment: Mapping[str, str]) -> None:
+        if self.config.memory.store != "neo4j":
+            for ending in ("", "-wal", "-shm"):
+                (folder / f"{MEMORY_FILE}{ending}").unlink(missing_ok=True)
+            return
+        store = neo4j_store(self.config.memory.neo4j_uri, environment, folder.name)
+        await store.open()
+        await store.erase_run()
+
+    @property
+    def _copies(self) -> bool:
+        """Whether the store is a copy of a memory's own file, and so not empty as the run begins."""
+        return self.snapshot is not None and is_sqlite(self.snapshot)
 
     def _store(
         self, folder: Path | None, spare: Path, environment: Mapping[str, str]

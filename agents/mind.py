@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from agents.claims import ClaimBook
 from agents.forecasts import Answer, Batch, ForecastBook, Recalled, stamp
 from agents.learning import FLOOR, SpeedMixture
 from agents.sources import AnalogEvidence, Answers, Climatology, Seen, Source
@@ -104,14 +105,14 @@ class Gain:
 class Judgement:
     """What a step comes to. Shapes: [N]; `view` is over `horizon_bars`.
 
-    `dispersion_ratio` multiplies a volatility; 1 is "as the last 20 bars". `sealed` is the record's
-    `forecasts` without the answers, `recalled` what its `memory` says of entries, by symbol.
+    `dispersion_ratio` multiplies a volatility; 1 is "as the last 20 bars". `told` is the record's
+    `forecasts` without claims, seal and answers, `recalled` what its `memory` says of entries, by symbol.
     """
 
     view: Views
     horizon_bars: int
     dispersion_ratio: FloatArray
-    sealed: Mapping[str, Any]
+    told: Mapping[str, Any]
     recalled: Mapping[str, Any]
 
 
@@ -132,6 +133,7 @@ class Mind:
         self.climate = climate
         self.book = book
         self.mixture = mixture
+        self.claims = ClaimBook()
         self.direction, self.dispersion = Gain(), Gain()
         self._learns = learns
         self._analogs = next(
@@ -204,7 +206,7 @@ class Mind:
             recalled=recalled,
             topics=remembered.topics,
         )
-        sealed = self.book.add(states, batch)
+        forecasts = self.book.add(states, batch)
         lean = pooled.chances @ BUCKET_MEANS
         spread = np.sqrt(np.maximum(pooled.chances @ BUCKET_SQUARES, 1e-6))
         expected = np.round(lean * states.scale, 6)
@@ -216,7 +218,7 @@ class Mind:
             view=Views("learned", expected, sure),
             horizon_bars=HORIZON_BARS,
             dispersion_ratio=ratio.astype(np.float64),
-            sealed=sealed,
+            told=forecasts,
             recalled={
                 states.symbols[column]: {
                     "ids": [each.id for each in entries],

@@ -2,14 +2,15 @@
 
 Owns which line is visible when, and every complaint about the file. Refuses to know what a line means.
 A line is visible from its time on, and every time needs a zone: a tweet of 16:00 New York time read as UTC
-would be known five hours early. Lines about symbols that the data do not have are passed over, and counted.
+would be known five hours early. A line without a symbol is about the market: everybody reads it. Lines about
+symbols that the data do not have are passed over.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.inputs import read_sheet, symbols_of
+from agents.inputs import read_sheet
 from core.errors import DataError
 from core.memories import from_micros
 from trading.sources.times import read_stamps
@@ -25,13 +26,16 @@ from trading.sources.times import read_stamps
 if TYPE_CHECKING:
     import pandas as pd
 
+MARKET = ""
+"""The symbol of a line that is about none, and so about all."""
 MAX_TEXT_CHARACTERS = 1_000
 """What is kept of one line; the rest is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One line: when it became public, about which symbol, what it says (one line, printable)."""
+    """One line: when it became public, about which symbol (`MARKET`: about all), what it says (one line,
+    printable)."""
 
     time: datetime
     symbol: str
@@ -42,7 +46,7 @@ class NewsFeed:
     """The lines of a file in the order in which they became public."""
 
     def __init__(self, lines: Sequence[News]) -> None:
-        self._lines = sorted(lines, key=lambda line: (line.time, line.symbol, line.text))
+        self._lines = _in_order(lines)
         self._times = [line.time for line in self._lines]
 
     def __len__(self) -> int:
@@ -66,6 +70,23 @@ class NewsFeed:
         return found
 
 
+def by_column(
+    lines: Mapping[str, Sequence[News]], column_of: Mapping[str, int]
+) -> dict[int, list[News]]:
+    """The lines that each symbol's reader has, its own and the market's, in the order of their times."""
+    market = lines.get(MARKET, ())
+    found = {column: list(market) for column in column_of.values()} if market else {}
+    for symbol, own in lines.items():
+        if symbol in column_of:
+            column = column_of[symbol]
+            found[column] = _in_order([*own, *market]) if market else list(own)
+    return found
+
+
+def _in_order(lines: Iterable[News]) -> list[News]:
+    return sorted(lines, key=lambda line: (line.time, line.symbol, line.text))
+
+
 TELLING_WORDS = 12
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -86,7 +107,7 @@ def telling_words(lines: Sequence[News]) -> list[str]:
 def read_news(source: Path) -> NewsFeed:
     """Raises: DataError, naming the row, for a time that is none or has no zone, and for missing columns."""
     sheet = read_sheet(source, ("time", "symbol", "text"), "news", {"created_at": "time"})
-    symbols = symbols_of(sheet)
+    symbols = sheet.frame["symbol"].fillna(MARKET).astype(str).str.strip().tolist()
     cells = sheet.frame["time"]
     stamps, faults = read_stamps(cells, sheet.lines, sheet.name)
     cure = "Write times with their zone: 2014-06-09T16:00:00-04:00 or 2014-06-09T20:00:00Z."

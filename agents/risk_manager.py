@@ -48,6 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.base import AgentContext, BaseAgent, Thought, VerdictAction
+from agents.claims import CHANCE_DIGITS, TailClaim
 from agents.returns import ReturnsWindow, SortedReturns
 from core.errors import DataError
 from core.types import Verdict
@@ -61,6 +62,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 ROUNDING = 1e-6
 """Weights that differ by no more than this are the same weight."""
+LOSS_DIGITS = 6
 _GRID = 1e8
 _SUM, _MAX, _MIN, _ANY = np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.logical_or.reduce
 # The methods of the same names cost a microsecond more each, which a small universe would notice.
@@ -146,6 +148,27 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
             wanted, observation.history, observation.held_frac, observation.state.equity_usd
         )
         return VerdictAction(self.name, accepted, verdict)
+
+    def claim(
+        self, accepted_frac: FloatArray, held_frac: FloatArray, history: History
+    ) -> TailClaim | None:
+        """What it claims of the next bar: a loss of the accepted weights beyond their value at risk.
+
+        The chance is that of a new return among as many old ones. None where the tail is not watched, nothing
+        is held, or too few returns are known.
+        """
+        config = self._config
+        weights: FloatArray = np.where(np.isnan(accepted_frac), held_frac, accepted_frac)
+        if not self._watches_tail or not weights.any():
+            return None
+        returns = self._returns.follow(history)
+        rows = len(returns)
+        if rows < config.min_lookback_bars:
+            return None
+        count = max(1, int(config.var_tail_frac * rows))
+        loss = -float(np.partition(returns @ weights, count - 1)[count - 1])
+        chance = round(count / (rows + 1), CHANCE_DIGITS)
+        return TailClaim(self.name, chance, round(loss, LOSS_DIGITS), weights)
 
     # --- state to keep ---
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from agents.forecasts import Answer, ForecastBook, Recalled, stamp
 from agents.learning import FLOOR
-from agents.news import telling_words
+from agents.news import MARKET, by_column, telling_words
 from agents.remembered import Remembered
 from agents.sources import BUCKET_COUNT, CASE_FEATURES, Case
 from agents.states import OwnBars, StateRow
@@ -161,13 +161,18 @@ class RunMemory:
         answers = self._book.answer(states)
         column_of = {symbol: column for column, symbol in enumerate(states.symbols)}
         lines = {} if self._news is None else self._news.since_last(now, self._previous)
-        news = {column_of[symbol]: each for symbol, each in lines.items() if symbol in column_of}
+        news = by_column(lines, column_of)
         self._previous = now
         happened = [
             *(_answered(answer, now) for answer in answers),
             *(_traded(trade, now) for trade in closed),
             *(_filled(fill, now) for fill in fills),
-            *(_printed(line, now) for each in news.values() for line in each[-NEWS_PER_SYMBOL:]),
+            *(
+                _printed(line, now)
+                for symbol, each in lines.items()
+                if symbol in column_of or symbol == MARKET
+                for line in each[-NEWS_PER_SYMBOL:]
+            ),
             *_jumps(states, now),
         ]
         topics, queries = _topics(states, news)
@@ -292,24 +297,24 @@ class RunMemory:
         """(cases by column, the best texts): one retrieval for all symbols, as of now."""
         if not queries:
             return {}, ()
+        distinct = list(dict.fromkeys(queries.values()))  # symbols in one state ask the same
         results = await self._memory.retrieve_many(
-            list(queries.values()), CASES_RECALLED, {"kind": CASE}, as_of=now
+            distinct, CASES_RECALLED, {"kind": CASE}, as_of=now
         )
-        cases: dict[int, list[Case]] = {}
+        found: dict[str, list[Case]] = {}
         lines: dict[str, None] = {}
-        for column, result in zip(queries, results, strict=True):
+        for query, result in zip(distinct, results, strict=True):
             if result.error is not None:
                 raise result.error
-            found = []
+            found[query] = []
             for hit in result.data:
                 case = _case(hit, now)
                 if case is not None:
                     self._seen[hit.id] = hit
-                    found.append(case)
+                    found[query].append(case)
                     if len(lines) < LINES_TOLD:
                         lines[hit.text] = None
-            if found:
-                cases[column] = found
+        cases = {column: found[query] for column, query in queries.items() if found[query]}
         return cases, tuple(lines)
 
 

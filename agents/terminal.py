@@ -39,13 +39,14 @@ def _interval(interval: Sequence[float] | None, digits: int = 4) -> str:
 
 
 def render_forecasts(report: Json, console: Console) -> None:
-    """Scores by source, then how often told chances came true for all of them together."""
+    """Scores by source and claim, then how often told chances came true for all of them together."""
     _table(
         console,
-        ("forecasts", "n", "log score", "Brier", "over climatology", "95 %"),
+        ("forecasts", "of", "n", "log score", "Brier", "over climatology", "95 %"),
         [
             (
                 row["source"],
+                row["agent"],
                 f"{row['n']:,}",
                 _signed(row["log_score"]),
                 "-" if row["brier"] is None else f"{row['brier']:.4f}",
@@ -55,7 +56,9 @@ def render_forecasts(report: Json, console: Console) -> None:
             for row in report["rows"]
         ],
     )
-    whole = report["rows"][-1]["reliability"] if report["rows"] else []
+    from agents.forecasts import WHOLE
+
+    whole = next((row["reliability"] for row in report["rows"] if row["source"] == WHOLE), [])
     if whole:
         console.print()
         _table(

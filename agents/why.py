@@ -107,7 +107,7 @@ async def explain(
         ) from error
     asked = find_decision(lines, order=order, at=at, symbol=symbol)
     record, name = asked.record, asked.symbol
-    recalled = _recalled(record, name)
+    recalled = recalled_of(record, name)
     operations: list[dict[str, Any]] = []
     memory = run_dir / "memory.db"
     if recalled:
@@ -115,23 +115,14 @@ async def explain(
             store = SqliteStore(memory, read_only=True)
         if store is not None:
             operations = await _trace(store, recalled)
-    limits = [
-        {
-            "reason": reason,
-            "wanted_frac": verdict["wanted_frac"],
-            "allowed_frac": verdict["allowed_frac"],
-        }
-        for verdict in record["verdict"]
-        if verdict["symbol"] == name
-        for reason in verdict["reasons"]
-    ]
+    limits = limits_of(record, name)
     return {
         "as_of": record["as_of"],
         "symbol": name,
         "order": None if asked.order is None else dict(asked.order),
         "target": record["targets"].get(name),
         "why_not": None if asked.order is not None else _why_not(record, name, limits),
-        "views": _views(record, name),
+        "views": views_of(record, name),
         "forecasts": _forecasts(record, name),
         "recalled": recalled,
         "operations": operations,
@@ -142,7 +133,22 @@ async def explain(
     }
 
 
-def _views(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
+def limits_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
+    """What bound a symbol, and from where to where."""
+    return [
+        {
+            "reason": reason,
+            "wanted_frac": verdict["wanted_frac"],
+            "allowed_frac": verdict["allowed_frac"],
+        }
+        for verdict in record["verdict"]
+        if verdict["symbol"] == symbol
+        for reason in verdict["reasons"]
+    ]
+
+
+def views_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
+    """What each agent that spoke held of a symbol."""
     found = []
     for agent, columns in record["views"].items():
         if symbol in columns["symbols"]:
@@ -167,7 +173,7 @@ def _forecasts(record: Mapping[str, Any], symbol: str) -> dict[str, list[float]]
     }
 
 
-def _recalled(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
+def recalled_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
     """The entries behind the forecast, the weightiest first."""
     columns = record["memory"]["recalled"].get(symbol)
     if columns is None:

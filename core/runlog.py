@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -19,7 +20,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, BinaryIO, Final, Literal, Self
 
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash
@@ -28,6 +29,8 @@ from core.files import FULL_DISK, replacing, storage_error, write_atomic
 from core.jsontext import json_bytes
 from core.protocols import Clock
 from core.version import VERSION
+
+log = logging.getLogger(__name__)
 
 Status = Literal["running", "done", "interrupted", "failed"]
 DIED: Final = "died"
@@ -59,21 +62,41 @@ class StepsWriter:
     """Appends lines to `steps.jsonl` through a buffer that only ever reaches the file in whole lines.
 
     After a failed write the file is cut back to its last whole line, and every further call raises the
-    same error.
+    same error. With `again` the whole lines of an earlier process stay (what is behind the last one is cut
+    off): as many lines as these are `known`, must come again to the byte, and only then is anything added.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, again: bool = False) -> None:
         self.path = path
         self.lines_saved = 0
+        self.known = 0
+        self._earlier: BinaryIO | None = None
         self._buffer = bytearray()
         self._failure: StorageError | None = None
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            if again:
+                self._earlier, self.known = _whole_lines(path)
+            kept = 0 if self._earlier is None else os.O_APPEND
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (kept or os.O_TRUNC), 0o644)
         except OSError as error:
             raise storage_error(error, path) from error
 
     def write(self, line: bytes) -> None:
-        """Append one line (without its newline). Raises: StorageError."""
+        """Append one line (without its newline).
+
+        Raises: StorageError; RunFolderError for a line that is not the one an earlier process wrote.
+        """
+        if self._earlier is not None:
+            if self.lines_saved < self.known:
+                if self._earlier.readline() != line + b"\n":
+                    raise RunFolderError(
+                        f"line {self.lines_saved + 1} of {self.path} is not what comes now.",
+                        "Go on with the version and the libraries that began the run, or begin anew.",
+                    )
+                self.lines_saved += 1
+                return
+            self._earlier.close()
+            self._earlier = None
         buffer = self._buffer
         buffer += line
         buffer += b"\n"
@@ -108,11 +131,22 @@ class StepsWriter:
             if self._failure is None:
                 self.flush()
         finally:
+            if self._earlier is not None:
+                self._earlier.close()
             descriptor, self._file = self._file, -1
             try:
                 os.close(descriptor)
             except OSError as error:
                 raise storage_error(error, self.path) from error
+
+
+def _whole_lines(path: Path) -> tuple[BinaryIO, int]:
+    """A file cut back to its last whole line, opened to be read, and how many lines there are."""
+    with path.open("r+b") as file:
+        whole = file.read()
+        end = whole.rfind(b"\n") + 1
+        file.truncate(end)
+    return path.open("rb"), whole.count(b"\n", 0, end)
 
 
 class RunFolder:
@@ -122,12 +156,14 @@ class RunFolder:
     `interrupted` (Ctrl-C, cancellation) or `failed`.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], wall_clock: Clock) -> None:
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], wall_clock: Clock, *, again: bool = False
+    ) -> None:
         self.path = path
         self._manifest = manifest
         self._wall_clock = wall_clock
         self._write_manifest()
-        self.steps = StepsWriter(path / STEPS)
+        self.steps = StepsWriter(path / STEPS, again=again)
 
     @classmethod
     def create(
@@ -138,12 +174,14 @@ class RunFolder:
         config: AthenaConfig,
         seed: int,
         data: Mapping[str, Any],
+        asked: Mapping[str, Any] | None = None,
         wall_clock: Clock | None = None,
     ) -> Self:
         """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second; the hash is of the
         settings and the inputs, so that the same work has the same one.
 
-        `data` describes the inputs for the manifest, hashes among them.
+        `data` describes the inputs for the manifest, hashes among them; `asked` are the options with which
+        the run can be gone on with, None for one that cannot.
         Raises: RunFolderError when it cannot be made; StorageError when the disk is full.
         """
         clock = wall_clock or SystemClock()
@@ -165,6 +203,7 @@ class RunFolder:
             "versions": versions(),
             "git_revision": git_revision(),
             "data": dict(data),
+            "asked": None if asked is None else dict(asked),
             "model": {"id": None, "training_cutoff": None},
             "memory_snapshot": None,
         }
@@ -176,6 +215,35 @@ class RunFolder:
                     leftover.unlink()
                 path.rmdir()
             raise
+
+    @classmethod
+    def reopen(cls, path: Path, *, config: AthenaConfig, data: Mapping[str, Any]) -> Self:
+        """Go on with a run whose process is gone: its records must come again, and then go on.
+
+        Raises: RunFolderError when settings or inputs are not those with which it began.
+        """
+        manifest = read_manifest(path)
+        same = {"config_hash": config_hash(config), "data": json.loads(json_bytes(dict(data)))}
+        for name, found in same.items():
+            if manifest.get(name) != found:
+                raise RunFolderError(
+                    f"the {name} of the run {path.name} is not what it was when it began.",
+                    "Put the files back that it read, or begin anew.",
+                )
+        changed = {
+            name for name, found in versions().items() if manifest["versions"].get(name) != found
+        }
+        if changed:
+            log.warning(
+                "%s began with other versions of %s.", path.name, ", ".join(sorted(changed))
+            )
+        manifest |= {
+            "status": "running",
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "ended": None,
+        }
+        return cls(path, manifest, SystemClock(), again=True)
 
     @property
     def name(self) -> str:

@@ -29,13 +29,14 @@ from core.memories import (
     StoredVector,
     Version,
 )
-from memory.retrieval import FEW, Corpus, term_counts, tokens
+from memory.retrieval import FEW, Corpus, products, term_counts, tokens
 
 if TYPE_CHECKING:
     from memory.retrieval import BoolArray, Float32Array, Int32Array, IntArray, Posting
 
 Filter = Mapping[str, Any]
 _MAX_VIEWS = 256
+_MAX_SCANS = 64
 _NONE = np.empty(0, np.int64)
 _A_FEW = 16  # so many new rows are looked at one by one
 _MANY = 2_000  # so many new texts are taken in at once
@@ -137,6 +138,7 @@ class MemoryIndex:
         self._lengths = Growing()
         self._words_in_all = 0
         self._matrix: Float32Array = np.zeros((64, dimension), np.float32)
+        self._scans: OrderedDict[bytes, Float32Array] = OrderedDict()
         self._postings: dict[str, tuple[array[int], array[int]]] = {}
         self._bulks: list[_Postings] = []
         self._facets: dict[tuple[str, bytes], array[int]] = {}
@@ -356,7 +358,29 @@ class MemoryIndex:
             words=self._words,
             neighbours=neighbours,
             average_length=max(words / max(len(rows), 1), 1e-9),
+            scan=self._scan,
         )
+
+    def _scan(self, vectors: Sequence[Float32Array]) -> list[Float32Array]:
+        """Products of all rows with each vector, [R] each: what was asked of late is computed for new rows
+        only, since rows never change. Ask after `take_vectors` alone."""
+        total = len(self.versions)
+        keys = [vector.tobytes() for vector in vectors]
+        fresh = [place for place, key in enumerate(keys) if key not in self._scans]
+        if fresh:
+            asked = products(self._matrix[:total], [vectors[place] for place in fresh])
+            self._scans.update(zip([keys[place] for place in fresh], asked, strict=True))
+        found = []
+        for key, vector in zip(keys, vectors, strict=True):
+            known = self._scans[key]
+            if len(known) < total:
+                rest = self._matrix[len(known) : total] @ vector
+                known = self._scans[key] = np.concatenate([known, rest])
+            self._scans.move_to_end(key)
+            found.append(known)
+        while len(self._scans) > _MAX_SCANS:
+            self._scans.popitem(last=False)
+        return found
 
     def edges(self, entry_id: str, lineage: Lineage, as_of: int) -> list[Edge]:
         """Edges of an entry that stand at `as_of` in this lineage, oldest first."""

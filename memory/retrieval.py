@@ -18,7 +18,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +41,7 @@ SCAN_MARGIN: Final = (
 )
 FEW: Final = 32  # up to this many visible rows, plain loops beat array operations over all rows
 _GROUP = 16  # scores to a group when a floor of the best is looked for
-PRUNE_FROM: Final = 2_000  # postings from this length on are worth looking for a way round
+PRUNE_FROM: Final = 20_000  # postings from this length on are worth looking for a way round
 DAY_MICROS: Final = 86_400_000_000
 
 _TOKEN = re.compile(r"\w+(?:[-./]\w+)*")
@@ -113,6 +113,8 @@ class Corpus:
     says V == R. `postings(term)` gives all rows that have a term, ascending, and how often;
     `words(row)` the terms of a row, how often each, and how many in all; `neighbours(row)` the visible
     rows that a visible edge joins to a row. `lengths` and `postings` serve more than `FEW` visible rows.
+    `scan` gives the product of the whole matrix with each of some vectors, [R] each, for a caller who
+    remembers what was asked before.
     """
 
     as_of: int
@@ -126,6 +128,8 @@ class Corpus:
     words: Callable[[int], tuple[Mapping[str, int], int]]
     neighbours: Callable[[int], Sequence[int]]
     average_length: float
+    scan: Callable[[Sequence[Float32Array]], Sequence[Float32Array]] | None = None
+    _terms: dict[str, VisibleTerm] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -136,6 +140,46 @@ class Corpus:
         seen = np.full(self.total, self.whole)
         seen[self.rows] = True
         return seen
+
+    @cached_property
+    def damping(self) -> FloatArray:
+        """What BM25 adds to the number of times that a term stands in a row, for its length, [R]."""
+        length = self.lengths / self.average_length
+        result: FloatArray = BM25_K1 * (1.0 - BM25_B + BM25_B * length)
+        return result
+
+    def term(self, term: str) -> VisibleTerm:
+        """Where a term stands in the visible rows; looked up once for all queries."""
+        found = self._terms.get(term)
+        if found is None:
+            all_rows, all_counts = self.postings(term)
+            # Copies: an array that grows must not be looked into.
+            rows, counts = np.array(all_rows, np.int32), np.array(all_counts, np.int32)
+            if not self.whole:
+                kept = self.seen[rows]
+                rows, counts = rows[kept], counts[kept]
+            found = self._terms[term] = VisibleTerm(self, rows, counts)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class VisibleTerm:
+    """The visible rows with a term, ascending, and how often it stands in each."""
+
+    corpus: Corpus
+    rows: Int32Array
+    counts: Int32Array
+
+    @cached_property
+    def parts(self) -> FloatArray:
+        """What the term gives to each of its rows, but for its weight."""
+        return self.parts_of(self.rows, self.counts)
+
+    def parts_of(self, rows: Int32Array, counts: Int32Array) -> FloatArray:
+        """The same for some of them."""
+        times = counts.astype(np.float64)
+        result: FloatArray = times * (BM25_K1 + 1.0) / (times + self.corpus.damping[rows])
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +228,8 @@ def rank_by_vector(corpus: Corpus, vectors: Sequence[Float32Array], pool: int) -
             _best(corpus.rows, exact_cosine(corpus.matrix, corpus.rows, vector), pool)
             for vector in vectors
         ]
-    total = corpus.total
-    if corpus.whole:
-        scores = _products(corpus.matrix[:total], vectors)
-    elif 2 * len(corpus.rows) >= total:
-        scores = [each[corpus.rows] for each in _products(corpus.matrix[:total], vectors)]
-    else:
-        scores = _products(corpus.matrix[corpus.rows], vectors)
     ranked = []
-    for approximate, vector in zip(scores, vectors, strict=True):
+    for approximate, vector in zip(_scanned(corpus, vectors), vectors, strict=True):
         candidates = corpus.rows[_candidates(approximate, pool)]
         exact = exact_cosine(corpus.matrix, candidates, vector)
         ranked.append(_best(candidates, exact, pool))
@@ -222,12 +259,20 @@ def _nth_best(scores: Float32Array, n: int) -> float:
     return float(np.partition(scores, place)[place])
 
 
-def _products(matrix: Float32Array, vectors: Sequence[Float32Array]) -> Sequence[Float32Array]:
-    """Each vector's inner products with all rows, in one pass over the matrix."""
+def _scanned(corpus: Corpus, vectors: Sequence[Float32Array]) -> Sequence[Float32Array]:
+    """The float32 cosines of the visible rows for each vector, [V] each: to pick candidates by."""
+    if 2 * len(corpus.rows) < corpus.total:
+        return products(corpus.matrix[corpus.rows], vectors)
+    scan = corpus.scan or (lambda asked: products(corpus.matrix[: corpus.total], asked))
+    found = scan(vectors)
+    return found if corpus.whole else [each[corpus.rows] for each in found]
+
+
+def products(matrix: Float32Array, vectors: Sequence[Float32Array]) -> Sequence[Float32Array]:
+    """A matrix [R, D] times each vector, [R] each, in one pass over it."""
     if len(vectors) == 1:
         return [matrix @ vectors[0]]
-    products: Float32Array = matrix @ np.ascontiguousarray(np.stack(vectors, axis=1))
-    return list(products.T)
+    return list(np.ascontiguousarray((matrix @ np.stack(vectors, axis=1)).T))
 
 
 def exact_cosine(matrix: Float32Array, rows: IntArray, vector: Float32Array) -> FloatArray:
@@ -262,21 +307,20 @@ def rank_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
         return []
     scores = np.zeros(corpus.total)
     candidates: IntArray | None = None
-    left = sum(weight for weight, _, _ in terms) * (BM25_K1 + 1.0)
-    for weight, all_rows, all_counts in terms:
-        rows, counts = all_rows, all_counts
+    left = sum(weight for weight, _ in terms) * (BM25_K1 + 1.0)
+    for weight, term in terms:
+        rows = term.rows
         if len(rows) > PRUNE_FROM:
             candidates = _still_able(scores, candidates, left, pool)
         left -= weight * (BM25_K1 + 1.0)
-        if candidates is not None:
+        if candidates is None:
+            scores[rows] += weight * term.parts
+        else:
             wanted = candidates.astype(rows.dtype)
             places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
             places = places[rows[places] == wanted]
-            rows, counts = rows[places], counts[places]
-        times = counts.astype(np.float64)
-        length = corpus.lengths[rows] / corpus.average_length
-        damping = BM25_K1 * (1.0 - BM25_B + BM25_B * length)
-        scores[rows] += weight * times * (BM25_K1 + 1.0) / (times + damping)
+            rows = rows[places]
+            scores[rows] += weight * term.parts_of(rows, term.counts[places])
     found = np.flatnonzero(scores > 0.0) if candidates is None else candidates
     best = scores[found]
     if len(found) > pool:
@@ -301,7 +345,7 @@ def _rank_few_by_text(corpus: Corpus, text: str, pool: int) -> list[int]:
     scores: dict[int, float] = {}
     for weight, _, found in terms:
         for row, times, damping in found:
-            part = -weight * times * (BM25_K1 + 1.0) / (times + damping)
+            part = -weight * (times * (BM25_K1 + 1.0) / (times + damping))
             scores[row] = scores.get(row, 0.0) + part
     ordered = sorted((-score, row) for row, score in scores.items() if score > 0.0)
     return [row for _, row in ordered[:pool]]
@@ -311,23 +355,17 @@ def _term_weight(repeats: int, frequency: int, documents: int) -> float:
     return repeats * math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
 
 
-def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, Int32Array, Int32Array]]:
-    """The query's terms with their weight and their visible postings, the weightiest first."""
+def _weighted_terms(corpus: Corpus, text: str) -> list[tuple[float, VisibleTerm]]:
+    """The query's terms that visible rows have, with their weight, the weightiest first."""
     documents = len(corpus.rows)
     found = []
-    for term, repeats in Counter(tokens(text)).items():
-        all_rows, all_counts = corpus.postings(term)
-        # Copies: an array that grows must not be looked into.
-        rows, counts = np.array(all_rows, np.int32), np.array(all_counts, np.int32)
-        if not corpus.whole:
-            kept = corpus.seen[rows]
-            rows, counts = rows[kept], counts[kept]
-        frequency = len(rows)
+    for term, repeats in term_counts(text)[0].items():
+        visible = corpus.term(term)
+        frequency = len(visible.rows)
         if frequency:
-            weight = _term_weight(repeats, frequency, documents)
-            found.append((-weight, term, rows, counts))
+            found.append((-_term_weight(repeats, frequency, documents), term, visible))
     found.sort(key=lambda item: item[:2])
-    return [(-weight, rows, counts) for weight, _, rows, counts in found]
+    return [(-weight, visible) for weight, _, visible in found]
 
 
 def _still_able(

@@ -297,7 +297,7 @@ class OLMoEModel:
         chosen = torch.tensor([ids[0] for ids in options], device=self.device)
         backbone = self._loaded()
         with torch.no_grad():
-            last_PD = self._last_states([self._prompt_ids(prompt, 1) for prompt in prompts])
+            last_PD = self._last_states(self._prompts_ids(prompts, 1))
             logits_PV = backbone.get_output_embeddings()(last_PD)
             scores_PC: torch.Tensor = logits_PV.float().log_softmax(-1)[:, chosen]
             return scores_PC
@@ -614,11 +614,17 @@ class OLMoEModel:
 
     def _prompt_ids(self, prompt: str, room: int) -> list[int]:
         """The prompt after a beginning-of-text where the model has one, cut at its front to leave room."""
+        return self._prompts_ids([prompt], room)[0]
+
+    def _prompts_ids(self, prompts: Sequence[str], room: int) -> list[list[int]]:
+        """The same for several."""
         begin = self._loaded().config.bos_token_id
         front = [] if begin is None else [begin]
-        ids = self._known_tokens().encode(prompt)
         keep = self.context_tokens - room - len(front)
-        return front + ids[max(0, len(ids) - keep) :] or [self._end_of_text()]
+        return [
+            front + ids[max(0, len(ids) - keep) :] or [self._end_of_text()]
+            for ids in self._known_tokens().encode_batch(prompts)
+        ]
 
     def _encode_tokens(self, ids: Sequence[list[int]]) -> torch.Tensor:
         import torch

@@ -1,8 +1,8 @@
 """Paper trading: the same `run_step`, paced by a clock, on rows that arrive one by one.
 
 Owns the pacing, the clean stop on SIGINT and SIGTERM, and the saved book. Replayed over history it gives
-the records of the backtest to the byte. Refuses to know who decides. Not yet durable: a killed process
-leaves the records up to its last step; going on from a saved book comes later.
+the records of the backtest to the byte. Refuses to know who decides. A killed process leaves the records up
+to its last step; `--resume` lives through these again, without pauses, and goes on.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ async def trade_rows(
     stop: asyncio.Event,
     flush: Callable[[], object],
     progress: Progress | None = None,
+    known: int = 0,
 ) -> int:
     """Trade a feed's rows as they come, from row `first` on; returns the number of steps taken.
 
-    Rows before `first` are history and are not waited for. Every record is handed to the operating
+    Rows before `first` are history, and the first `known` steps were taken by a process that is gone:
+    neither are waited for. Every record is handed to the operating
     system before the next row is waited for. Ends with the feed, after `steps`, or when `stop` is set.
     """
     done = told = 0
@@ -55,7 +57,7 @@ async def trade_rows(
         if row < first:
             skip_row(account, row)
             continue
-        if done:
+        if done and done >= known:
             await clock.sleep(pause_seconds)
             if stop.is_set():
                 break

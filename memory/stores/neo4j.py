@@ -49,6 +49,7 @@ from memory.codec import (
     scrub,
     vector_digest,
 )
+from memory.stores import decisions
 from memory.verify import entry_problems, log_problems
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ _SCHEMA: Final = (
         OPTIONS {{indexConfig: {{`vector.similarity_function`: 'cosine'}}}}""",
     f"""CREATE FULLTEXT INDEX {TEXT_INDEX} IF NOT EXISTS
         FOR (v:AthenaVersion) ON EACH [v.content]""",
+    *decisions.SCHEMA,
 )
 
 # A constraint's index bears its name.
@@ -542,10 +544,12 @@ class Neo4jStore:
             following, _ = await transaction.position()
             if following != at_sequence + 1 or len(records) != at_sequence:
                 return False
+            links = await decisions.joined(transaction)
             for label in ("AthenaVersion", "AthenaClosing", "AthenaEntry"):
                 await transaction.run(f"MATCH (n:{label} {{run: $run}}) DETACH DELETE n")
             for record in records:
                 await transaction.apply(record)
+            await decisions.join(transaction, links)
             await transaction.put_vectors(vectors)
             await transaction.mark_purged(records)
             await transaction.next_epoch()
@@ -611,11 +615,28 @@ class Neo4jStore:
         )
         return {(name, bucket): calls for name, bucket, calls in rows}
 
+    async def decided_step(self) -> int:
+        """The last step whose orders `put_orders` has written; -1 before any."""
+        rows = await self._read("MATCH (r:AthenaRun {run: $run}) RETURN r.decided_step")
+        return -1 if rows[0][0] is None else int(rows[0][0])
+
+    async def put_orders(self, orders: Sequence[decisions.DecidedOrder], through_step: int) -> None:
+        """Join orders of the run to its memory, in one transaction that may be done again.
+
+        Raises: MemoryStoreError, also for a recalled version that is not there.
+        """
+
+        async def work(transaction: _Neo4jTransaction) -> None:
+            await decisions.write_orders(transaction, orders, through_step)
+
+        await self._write(ROOT_BRANCH, work)
+
     async def erase_run(self) -> None:
         """Delete everything under this run's name; the store is then empty and closed."""
         # What names the run goes last: until then it can be erased again.
         for label in (
             "AthenaVersion|AthenaClosing|AthenaEntry|AthenaOperation|AthenaTiming|AthenaBranch",
+            "|".join(decisions.LABELS),
             "AthenaRun",
         ):
             with self._guard():

@@ -15,14 +15,23 @@ from core.errors import RunFolderError
 
 EVEN = [0.2] * 5
 SURE = [0.05, 0.05, 0.1, 0.2, 0.6]
+EVENT = {"agent": "risk_manager", "event": "loss_beyond_var", "symbol": None}
+LOSS = {**EVENT, "chance": 0.05, "loss_frac": 0.02}
 
 
 def record(
-    at: str, seal: str, answers: list[Any], sure: list[float] | None = SURE
+    at: str,
+    seal: str,
+    answers: list[Any],
+    sure: list[float] | None = SURE,
+    *,
+    claims: bool = False,
+    came: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
     told = {
         "symbols": ["A"],
         "chances": {"climatology": [EVEN], "news": [sure], "strategy": [SURE]},
+        "claims": [LOSS] if claims else [],
     }
     return {
         "as_of": at,
@@ -31,6 +40,7 @@ def record(
             "horizon_bars": 5,
             **told,
             "answers": answers,
+            "came": list(came),
         },
     }
 
@@ -103,3 +113,23 @@ def test_a_run_without_forecasts_says_so(tmp_path: Any) -> None:
     (tmp_path / "steps.jsonl").write_bytes(b'{"as_of": "t0", "forecasts": {}}\n')
     with pytest.raises(RunFolderError, match="made no forecasts"):
         forecast_report(tmp_path)
+
+
+def test_what_agents_claim_is_scored_beside_the_forecasts(tmp_path: Any) -> None:
+    """Told 0.05 twice, came once: (log 0.05 + log 0.95) / 2; Brier (2 x 0.95^2 + 2 x 0.05^2) / 2 = 0.905."""
+    steps, seal = [], FIRST_SEAL
+    for number, came in enumerate([(), (True,), (False,), ()]):
+        told = tuple({**EVENT, "made_at": f"t{number - 1}", "came": each} for each in came)
+        steps.append(record(f"t{number}", seal, [], claims=number < 3, came=told))
+        seal = steps[-1]["forecasts"]["seal"]
+    (tmp_path / "steps.jsonl").write_bytes(b"\n".join(map(orjson.dumps, steps)) + b"\n")
+    report = forecast_report(tmp_path)
+    assert report["sealed"]
+    row = report["rows"][-1]
+    assert (row["source"], row["agent"], row["n"]) == ("loss_beyond_var", "risk_manager", 2)
+    assert row["log_score"] == pytest.approx((math.log(0.05) + math.log(0.95)) / 2)
+    assert row["brier"] == pytest.approx(0.905)
+    assert row["difference"] is None
+    assert row["reliability"] == [
+        {"from": 0.0, "to": 0.1, "n": 2, "told": pytest.approx(0.05), "came": 0.5}
+    ]

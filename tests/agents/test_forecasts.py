@@ -48,7 +48,9 @@ def lived(
         if row >= first:
             states = bars.follow(History(tape.shown, row))
             answers.append(book.answer(states))
-            sealed.append(book.add(states, batch_of(states, mixture, climate, f"t{row}")))
+            told = book.add(states, batch_of(states, mixture, climate, f"t{row}"))
+            claim = {"agent": "risk_manager", "event": "loss", "symbol": None, "chance": 0.05}
+            sealed.append(book.sealed(told, [claim]))
             rows.append(row)
     return answers, sealed, rows
 
@@ -87,5 +89,8 @@ def test_the_chain_of_seals_follows_from_the_records_and_breaks_with_any_change(
         assert seal == record["seal"]
     changed = orjson.loads(orjson.dumps(sealed[0]))
     changed["chances"]["climatology"][0][2] = 0.3
+    assert next_seal(FIRST_SEAL, "t70", changed) != sealed[0]["seal"]
+    changed = orjson.loads(orjson.dumps(sealed[0]))
+    changed["claims"][0]["chance"] = 0.06
     assert next_seal(FIRST_SEAL, "t70", changed) != sealed[0]["seal"]
     assert next_seal(FIRST_SEAL, "t71", sealed[0]) != sealed[0]["seal"]

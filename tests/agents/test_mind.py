@@ -144,4 +144,4 @@ def test_what_a_forecast_rests_on_is_named_with_its_weight_and_taken_out_for_com
     assert judged.recalled == {"A": {"ids": ["e7"], "versions": [2], "weights": [2.0]}}
     batch = mind.book._open["A"][-1][2]
     assert batch.pooled.chances[0, 4] > batch.without_recall[0, 4] == pytest.approx(0.2)
-    assert judged.sealed["chances"]["analogs"][1] is None
+    assert judged.told["chances"]["analogs"][1] is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from agents.news import NewsFeed, read_news
+from agents.news import MARKET, NewsFeed, by_column, read_news
 from core.errors import DataError
 
 
@@ -62,7 +62,6 @@ def test_parquet_with_zones_is_read_as_csv_is(tmp_path: Path) -> None:
         ("time,symbol,text\n2014-06-09T16:00Z,A,x\n2014-06-10,A,x\n", "row 3: the time 2014-06-10 has no"),
         ("time,symbol,text\nsoon,AAPL,x\n", "row 2: the time is 'soon'"),
         ("time,text\n2014-06-09T16:00:00Z,x\n", "has no column symbol"),
-        ("time,symbol,text\n2014-06-09T16:00:00Z,,x\n", "row 2: there is no symbol"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_placed_in_time_is_refused(tmp_path: Path, rows: str, says: str) -> None:
@@ -76,3 +75,19 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     turned = "\n".join([head, *reversed(rows)])
     whole = moment(2, 10), moment(1)
     assert feed(tmp_path, LINES).since_last(*whole) == feed(tmp_path, turned).since_last(*whole)
+
+
+def test_a_line_without_a_symbol_is_read_by_everybody_in_the_order_of_times(tmp_path: Path) -> None:
+    market = "2014-06-09T19:30:00Z,,rates\n"
+    lines = feed(tmp_path, LINES + market).since_last(moment(20), moment(18))
+    assert [line.text for line in lines[MARKET]] == ["rates"]
+    read = by_column(lines, {"AAPL": 0, "IBM": 1})
+    assert [line.text for line in read[0]] == ["early", "rates", "split today"]
+    assert [line.text for line in read[1]] == ["rates"]
+    plain = feed(tmp_path, LINES).since_last(moment(20), moment(18))
+    assert by_column(plain, {"IBM": 1}) == {}  # somebody else's news is not one's own
+    frame = pd.DataFrame({"symbol": [None], "time": ["2014-06-09T19:30:00Z"], "text": ["rates"]})
+    frame.to_parquet(tmp_path / "market.parquet")
+    assert list(read_news(tmp_path / "market.parquet").since_last(moment(20), moment(18))) == [
+        MARKET
+    ]

@@ -455,6 +455,22 @@ async def test_many_queries_in_one_batch_answer_like_each_alone(
         assert [result.data for result in together] == [result.data for result in alone]
 
 
+async def test_what_is_asked_again_is_answered_as_by_a_memory_that_was_never_asked(
+    place: Place, clock: HandClock
+) -> None:
+    queries = ["theme 3", "note 17"]
+    async with AgeMem(store=place.store(), clock=clock) as memory:
+        for start in (0, 40, 45):
+            await memory.apply(
+                [Add(f"note {n} on theme {n % 7}") for n in range(start, start + 40)]
+            )
+            again = await memory.retrieve_many(queries, 9)
+            async with AgeMem(store=place.store(), clock=clock) as other:
+                fresh = await other.retrieve_many(queries, 9)
+            assert [each.data for each in again] == [each.data for each in fresh]
+            assert len(again[0].data) == 9
+
+
 async def test_each_query_of_a_batch_may_have_a_filter_of_its_own(
     place: Place, clock: HandClock
 ) -> None:

@@ -1,0 +1,142 @@
+"""A killed run goes on: every record, and all that was learned, as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.assemble import RunOptions, backtest, paper_trade
+from core.errors import RunFolderError
+from core.runlog import STEPS, read_manifest, run_status
+from memory.agemem import AgeMem
+from memory.stores.sqlite import SqliteStore
+from tests.conftest import ROOT, Athena
+from tests.market_files import made_market, write_market
+from tests.test_full_agents import config_of, news_file, some_news
+
+COMMANDS = {"backtest": backtest, "paper-trade": paper_trade}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An uninterrupted run of the full agents, and the words of the command that makes it."""
+    folder = tmp_path_factory.mktemp("whole")
+    frame = made_market()
+    market, news = write_market(folder, frame), news_file(folder, some_news(frame))
+    config = config_of(runs_dir=str(folder / "runs"))
+    config.save_yaml(folder / "full.yaml")
+    options = RunOptions(data=str(market), agents="full", news=news)
+    run = backtest(config, options)
+    return {
+        "config": config, "options": options, "run": run.path, "metrics": run.to_dict()["metrics"],
+        "words": ["-c", str(folder / "full.yaml"), "--agents", "full", "--data", str(market),
+                  "--news", str(news)],
+    }  # fmt: skip
+
+
+def killed(mode: str, words: list[str], runs: Path, lines: int) -> Path:
+    """Start a run and kill it with SIGKILL once it has written so many records; its folder."""
+    child = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), mode, *words, "--runs-dir", str(runs)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300.0
+    try:
+        while time.monotonic() < deadline:
+            assert child.poll() is None, "it came to its end before it was killed"
+            found = list(runs.glob(f"*/{STEPS}"))
+            if found and found[0].read_bytes().count(b"\n") >= lines:
+                return found[0].parent
+            time.sleep(0.005)
+        raise AssertionError("it wrote too little in five minutes")
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+
+async def remembered(run: Path) -> list[tuple[Any, ...]]:
+    """Every open entry of a run's memory, credit and tallies in its metadata."""
+    async with AgeMem(store=SqliteStore(run / "memory.db", read_only=True)) as memory:
+        return [(e.id, e.version, e.text, e.metadata, e.recorded_from) for e in await memory.list()]
+
+
+@pytest.mark.parametrize("mode", COMMANDS)
+def test_a_killed_run_goes_on_to_the_byte(whole: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    words = [*whole["words"], *(["--speed", "30"] if mode == "paper-trade" else [])]
+    expected = (whole["run"] / STEPS).read_bytes()
+    run = killed(mode, words, tmp_path / "runs", 20)
+    before = (run / STEPS).read_bytes()
+    assert run_status(read_manifest(run)) == "died"
+    assert before == expected[: len(before)]
+    assert 20 <= before.count(b"\n") < expected.count(b"\n")
+    with (run / STEPS).open("ab") as file:
+        file.write(b'{"step":')  # what a power cut may leave of a line
+    config = config_of(runs_dir=str(tmp_path / "runs"))
+    done = COMMANDS[mode](config, RunOptions(resume="last", speed=0.0))
+    assert done.path == run
+    assert (run / STEPS).read_bytes() == expected
+    assert asyncio.run(remembered(run)) == asyncio.run(remembered(whole["run"]))
+    assert done.to_dict()["metrics"] == whole["metrics"]
+    assert read_manifest(run)["status"] == "done"
+
+
+def copied(whole: dict[str, Any], folder: Path, lines: int, status: str = "interrupted") -> Path:
+    """The uninterrupted run as if it had stopped after so many records."""
+    import json
+
+    run = folder / "runs" / whole["run"].name
+    run.mkdir(parents=True)
+    kept = (whole["run"] / STEPS).read_bytes().splitlines(keepends=True)[:lines]
+    (run / STEPS).write_bytes(b"".join(kept))
+    manifest = read_manifest(whole["run"]) | {"status": status}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    return run
+
+
+def test_what_cannot_go_on_is_refused_in_words(whole: dict[str, Any], tmp_path: Path) -> None:
+    config = config_of(runs_dir=str(tmp_path / "runs"))
+    again = RunOptions(resume="last")
+    run = copied(whole, tmp_path, 9, "done")
+    with pytest.raises(RunFolderError, match="is done"):
+        backtest(config, again)
+    with pytest.raises(RunFolderError, match="is a backtest"):
+        paper_trade(config, again)
+    manifest = (run / "manifest.json").read_text().replace('"status": "done"', '"status": "failed"')
+    (run / "manifest.json").write_text(manifest)
+    lines = (run / STEPS).read_bytes()
+    (run / STEPS).write_bytes(lines.replace(b'"step":5', b'"step":6'))
+    with pytest.raises(RunFolderError, match=r"line 6 of .* is not what comes now"):
+        backtest(config, again)
+    assert (run / STEPS).read_bytes().count(b"\n") == 9  # nothing was added to records that differ
+    (run / "manifest.json").write_text(manifest.replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(RunFolderError, match="the data of the run"):
+        backtest(config, again)
+
+
+def test_resume_is_given_alone(athena: Athena) -> None:
+    done = athena("backtest", "--resume", "last", "--agents", "full")
+    assert done.returncode == 2
+    assert "give it alone" in done.stderr
+
+
+def test_a_run_begun_with_objects_says_so(whole: dict[str, Any], tmp_path: Path) -> None:
+    frame = made_market(days=80)
+    config = config_of(runs_dir=str(tmp_path / "runs"))
+    run = backtest(config, replace(RunOptions(), data=frame))
+    manifest = read_manifest(run.path)
+    assert manifest["asked"] is None
+    assert read_manifest(whole["run"])["asked"]["agents"] == "full"
+    (run.path / "manifest.json").write_text(
+        (run.path / "manifest.json").read_text().replace('"done"', '"failed"')
+    )
+    with pytest.raises(RunFolderError, match="objects of a Python program"):
+        backtest(config, RunOptions(resume="last"))
