@@ -58,7 +58,9 @@ def render_forecasts(report: Json, console: Console) -> None:
     )
     from agents.forecasts import WHOLE
 
-    whole = next((row["reliability"] for row in report["rows"] if row["source"] == WHOLE), [])
+    whole: list[dict[str, Any]] = next(
+        (row["reliability"] for row in report["rows"] if row["source"] == WHOLE), []
+    )
     if whole:
         console.print()
         _table(
