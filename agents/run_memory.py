@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -271,10 +271,12 @@ class RunMemory:
     def due(self, touched: set[str]) -> list[Update]:
         """Versions that tell entries' credit: where the number of answers reached a power of four, and where
         a trade was closed."""
+        for entry_id in touched:
+            self._seen.pop(entry_id, None)  # until it is recalled as it is now
         found = []
         for entry_id, credit in self._credit.items():
             hit = self._seen.get(entry_id)
-            if hit is None or entry_id in touched:
+            if hit is None:
                 continue
             power = 0
             if credit.recalled >= CREDIT_BASE:
@@ -288,6 +290,13 @@ class RunMemory:
                        expected_version=hit.version)
             )  # fmt: skip
         return found
+
+    def credited(self, request: Update, result: MemoryOperationResult) -> None:
+        """Let the next credit of an entry build on the version that this one made."""
+        if result.success and result.version is not None:
+            hit = self._seen[request.entry_id]
+            metadata = request.metadata or {}
+            self._seen[hit.id] = replace(hit, version=result.version, metadata=metadata)
 
     # Recalling
 
@@ -332,6 +341,8 @@ class _DueCredits:
         return self._requests
 
     def done(self, results: Sequence[MemoryOperationResult]) -> None:
+        for request, result in zip(self._requests, results, strict=True):
+            self._stage.credited(request, result)
         self.receipts = [
             _receipt("credit", each.operation_id,
                      None if each.error is None else type(each.error).__name__,
