@@ -142,7 +142,7 @@ async def measure(store_name: str, store: object, size: int, folder: Path, table
 
     local = store_name == "sqlite"
     adds = 300 if local else 100
-    texts, fresh, queries = sentences(size, 1), sentences(adds, 2), sentences(60, 3)
+    texts, fresh, queries = sentences(size, 1), sentences(adds, 2), sentences(168, 3)
     embedder = GivenVectors([*texts, *fresh, *queries])
     memory = AgeMem(store=store, embedder=embedder)  # type: ignore[arg-type]
     for start in range(0, size, 1_000):
@@ -161,10 +161,13 @@ async def measure(store_name: str, store: object, size: int, folder: Path, table
     )
     # Interleaved, so that both meet the same caches and neighbours.
     bare, vector, hybrid, text_only = [], [], [], []
-    for query, query_vector in zip(queries, query_vectors, strict=True):
+    # A question asked again is answered from a kept scan: each kind of search has questions of its own.
+    for query, query_vector, other in zip(
+        queries[:60], query_vectors[:60], queries[60:120], strict=True
+    ):
         bare += bare_scan(matrix, query_vector[None])
         vector += await timed([lambda q=query: vector_only.retrieve(q, 10)])  # type: ignore[misc]
-        hybrid += await timed([lambda q=query: memory.retrieve(q, 10)])  # type: ignore[misc]
+        hybrid += await timed([lambda q=other: memory.retrieve(q, 10)])  # type: ignore[misc]
         corpus = index.corpus("main", "default", await memory._branches(), FOREVER - 1)
         started = time.perf_counter()
         rank_by_text(corpus, query, 64)
@@ -183,7 +186,7 @@ async def measure(store_name: str, store: object, size: int, folder: Path, table
     extra = 2.0 if size <= 10_000 else 5.0
     limit = 1.2 * scan + extra if local else None
     table.add(store_name, "hybrid retrieve, top 10", size, hybrid, bare=scan, limit=limit)
-    eights = [queries[start : start + 8] for start in range(0, 48, 8)]
+    eights = [queries[start : start + 8] for start in range(120, 168, 8)]
     batch = await timed([lambda q=q: memory.retrieve_many(q, 10) for q in eights])  # type: ignore[misc]
     table.add(store_name, "hybrid, 8 queries in one batch", size, batch)
     forks = await timed([memory.fork for _ in range(50)])

@@ -1,7 +1,7 @@
 """The worked example of `--news`: StockNet's prices and posts, where a copy is at hand.
 
-`ATHENA_SHARED` names the folder that holds `data/stocknet/` with `prices.parquet` and `tweets.parquet`
-(Xu and Cohen, ACL 2018; MIT licence). They are not part of the project.
+`ATHENA_SHARED` (default: `shared` beside this checkout) names the folder that holds `data/stocknet/` with
+`prices.parquet` and `tweets.parquet` (Xu and Cohen, ACL 2018; MIT licence). They are not part of the project.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from agents.forecast_scores import forecast_report
 from tests.fakes import records
 from tests.test_full_agents import config_of
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def test_a_run_on_stocknet_hears_its_posts(tmp_path: Path) -> None:
-    folder = Path(os.environ.get("ATHENA_SHARED", "absent")) / "data" / "stocknet"
+    shared = Path(os.environ.get("ATHENA_SHARED", ROOT.parent / "shared"))
+    folder = shared / "data" / "stocknet"
     prices, posts = folder / "prices.parquet", folder / "tweets.parquet"
     if not (prices.is_file() and posts.is_file()):
         pytest.skip(
-            "ATHENA_SHARED names no folder with data/stocknet/prices.parquet and tweets.parquet"
+            f"{shared} has no data/stocknet with prices.parquet and tweets.parquet (ATHENA_SHARED)"
         )
     config = config_of(runs_dir=str(tmp_path / "runs"))
     options = RunOptions(
