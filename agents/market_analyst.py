@@ -156,6 +156,10 @@ def rounded(
     return expected, np.round(confidence_frac, CONFIDENCE_DIGITS) + 0.0
 
 
+NO_CONFIDENCE_FRAC = 1e-9
+"""Up to this a confidence is none: products with smaller ones may vanish."""
+
+
 def pool(voices: Sequence[Views], weights: Sequence[float]) -> Views:
     """What several voices come to, symbol by symbol.
 
@@ -169,6 +173,7 @@ def pool(voices: Sequence[Views], weights: Sequence[float]) -> Views:
     total, returns, confidences = np.zeros(count), np.zeros(count), np.zeros(count)
     for voice, weight in zip(voices, weights, strict=True):
         speaks = ~np.isnan(voice.expected_return_frac)
+        speaks &= voice.confidence_frac > NO_CONFIDENCE_FRAC
         share = np.where(speaks, voice.confidence_frac * weight, 0.0)
         total += share
         returns += share * np.where(speaks, voice.expected_return_frac, 0.0)

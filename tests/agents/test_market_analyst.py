@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.base import AgentContext, Observation
 from agents.indicators import OWN, IndicatorRow, PanelIndicators
-from agents.market_analyst import MarketAnalyst, pool
+from agents.market_analyst import NO_CONFIDENCE_FRAC, MarketAnalyst, pool
 from core.config import AgentsConfig, AnalystConfig
 from core.protocols import History
 from core.types import Views
@@ -156,10 +156,11 @@ async def test_both_voices_stand_in_the_record_beside_what_they_come_to() -> Non
         st.tuples(st.floats(-1, 1) | st.just(math.nan), st.floats(0, 1)), min_size=1, max_size=4
     )
 )
+@example([(0.5, 5e-324)])
 def test_a_pool_lies_between_its_voices(said: list[tuple[float, float]]) -> None:
     voices = [views(str(place), array(one[0]), array(one[1])) for place, one in enumerate(said)]
     together = pool(voices, [1.0] * len(voices))
-    heard = [one for one in said if not math.isnan(one[0]) and one[1] > 0.0]
+    heard = [one for one in said if not math.isnan(one[0]) and one[1] > NO_CONFIDENCE_FRAC]
     if not heard:
         assert math.isnan(together.expected_return_frac[0])
     else:
