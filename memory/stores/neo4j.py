@@ -93,6 +93,11 @@ _SCHEMA: Final = (
     *decisions.SCHEMA,
 )
 
+
+async def _make(transaction: AsyncManagedTransaction, statement: str) -> None:
+    await (await transaction.run(statement)).consume()
+
+
 # A constraint's index bears its name.
 _INDEXES: Final = tuple(re.findall(r"(athena_\w+) IF NOT EXISTS", " ".join(_SCHEMA)))
 
@@ -252,7 +257,8 @@ class Neo4jStore:
             found = await states()
             if any(found.get(name) != "ONLINE" for name in _INDEXES):
                 for statement in _SCHEMA:
-                    await (await session.run(prefix + statement)).consume()
+                    # Managed: two that open a new server at once deadlock, and one is tried again.
+                    await session.execute_write(_make, prefix + statement)
                 await (await session.run(f"{prefix}CALL db.awaitIndexes(60)")).consume()
                 found = await states()
             check_online(found)
