@@ -55,20 +55,16 @@ MEMORY_FILE = "memory.db"
 
 class OneThread:
     """A forecaster asked with one thread of torch: faster for so few words, and the same bits on machines
-    with more cores. What the process had set is set again."""
+    with more cores."""
 
     def __init__(self, inner: Forecaster) -> None:
         self._inner = inner
 
     def forecast(self, states: Sequence[MarketState]) -> FloatArray:
-        import torch
+        from models.device import torch_threads
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with torch_threads(1):
             return self._inner.forecast(states)
-        finally:
-            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

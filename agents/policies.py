@@ -38,16 +38,11 @@ def run_policy(config: AthenaConfig, model: OLMoEModel | None = None) -> MemoryP
 
 
 def _scorer(config: AthenaConfig, model: OLMoEModel | None) -> ActionScorer:
-    from models.action_scorer import HeadScorer
-    from models.olmoe import OLMoEModel
-    from models.policy_folder import load_head, load_policy, read_policy, shipped_policy
+    from models.policy_folder import load_scorer, shipped_policy
 
     folder: Path = config.memory.policy_path or shipped_policy()
-    if model is not None and read_policy(folder).trained == "head":
-        return Quietly(HeadScorer(model, head=load_head(model, folder, features=FEATURES)))
-    own = OLMoEModel(config.olmoe).load()
-    load_policy(own, folder, features=FEATURES)
-    return Quietly(HeadScorer(own), adapter=True)
+    scorer = load_scorer(config.olmoe, folder, features=FEATURES, model=model)
+    return Quietly(scorer, adapter=scorer.model is not model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +55,10 @@ class Quietly:
 
     def log_probabilities(self, texts: Sequence[str], features: Float32Array) -> FloatArray:
         """Shapes: features [B, F]; the result [B, 7]."""
-        import torch
+        from models.device import torch_threads
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with torch_threads(1):
             if self.adapter or not self.inner.model.has_adapter:
                 return self.inner.log_probabilities(texts, features)
             with self.inner.model.without_adapter():
                 return self.inner.log_probabilities(texts, features)
-        finally:
-            torch.set_num_threads(before)

@@ -1,6 +1,6 @@
 """The memory stage of a step: what happened is offered to the memory, what is like the present is recalled.
 
-Owns what becomes an occurrence (answered forecasts, closed trades, fills, news lines, bars that matter), the
+Owns what becomes an event (answered forecasts, closed trades, fills, news lines, bars that matter), the
 texts by which states are found again, and the credit of entries. All that a step writes is one transaction,
 all that it asks is one retrieval, all texts are embedded in one batch; the memory's clock is the run's.
 Refuses to know who chooses (`memory/policy.py`) and what cases are worth (`agents/sources.py`).
@@ -204,10 +204,12 @@ class RunMemory:
         return [*_receipts(done), *credits.receipts]
 
     def _situations(self, states: StateRow, symbols: set[str]) -> dict[str, Situation]:
-        listed = frozenset(states.symbols)
+        listed = frozenset({*states.symbols, MARKET})  # the market's news are about all of them
         found = {}
         for symbol in symbols:
-            close = self._bars.closes(states.symbols.index(symbol)) if symbol in listed else ()
+            close = (
+                self._bars.closes(states.symbols.index(symbol)) if symbol in states.symbols else ()
+            )
             found[symbol] = Situation(listed)
             if len(close) > VOLATILITY_BARS + 1:
                 regime, rank, trend = regime_of(np.asarray(close))

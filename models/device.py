@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,19 @@ def check_torch_version(version: str) -> None:
             f"torch is {version}; {OLDEST_TORCH}.0 is the oldest that works.",
             'Install a newer one: pip install "torch>=2.6,<2.14".',
         )
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads of torch within the block; what the process had set is set again."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def count_fused_steps() -> None:

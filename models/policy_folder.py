@@ -17,7 +17,9 @@ from core.errors import CheckpointError
 from core.files import write_atomic
 
 if TYPE_CHECKING:
+    from core.config import OLMoEIntegrationConfig
     from models.action_head import MemoryActionHead
+    from models.action_scorer import HeadScorer
     from models.olmoe import OLMoEModel
 
 WEIGHTS: Final = "policy.safetensors"
@@ -155,6 +157,28 @@ def load_head(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> Memo
             "Train the policy again.",
         ) from error
     return head.to(model.device)
+
+
+def load_scorer(
+    config: OLMoEIntegrationConfig,
+    path: Path,
+    *,
+    features: Sequence[str],
+    model: OLMoEModel | None = None,
+) -> HeadScorer:
+    """A policy that can be asked: one that is a head alone works on `model` where there is one, others on a
+    model of their own.
+
+    Raises: ModelError; CheckpointError as `load_policy`.
+    """
+    from models.action_scorer import HeadScorer
+    from models.olmoe import OLMoEModel
+
+    if model is not None and read_policy(path).trained == "head":
+        return HeadScorer(model, head=load_head(model, path, features=features))
+    own = OLMoEModel(config).load()
+    load_policy(own, path, features=features)
+    return HeadScorer(own)
 
 
 def _fitting(model: OLMoEModel, path: Path, features: Sequence[str]) -> PolicyFolder:

@@ -14,7 +14,7 @@ import pytest
 from agents.forecasts import ForecastBook
 from agents.learning import SpeedMixture
 from agents.mind import Mind
-from agents.news import News, NewsFeed
+from agents.news import MARKET, News, NewsFeed
 from agents.remembered import Remembered
 from agents.run_memory import CachedEmbedder, RunMemory
 from agents.sources import AnalogEvidence, Climatology
@@ -188,6 +188,15 @@ def test_fills_trades_news_and_jumps_are_offered_too() -> None:
     assert steps[2].topics[0].startswith("news: split ahead") or "split" in steps[2].topics[0]
     receipts = [receipt for step in steps for receipt in step.operations]
     assert all(receipt["id"].startswith("main:") for receipt in receipts)
+
+
+def test_news_of_the_market_are_kept_as_those_of_a_listed_symbol() -> None:
+    panel = walk()
+    line = News(datetime.fromisoformat(panel.as_of[99]), MARKET, "rates are cut")
+    life = Life(panel, news=NewsFeed([line]))
+    asyncio.run(life.through(97, 102))
+    kept = [entry for entry in life.entries if entry.metadata["kind"] == "news"]
+    assert [(entry.text, entry.metadata["symbol"]) for entry in kept] == [("rates are cut", MARKET)]
 
 
 def test_credit_is_the_gain_shared_by_weight_and_written_as_versions() -> None:

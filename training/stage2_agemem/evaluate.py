@@ -282,15 +282,12 @@ def evaluate(
     Raises: CheckpointError for a folder that is no policy of this backbone; DataError for prices that are
     too short.
     """
-    import torch
-
+    from models.device import torch_threads
     from models.olmoe import OLMoEModel
     from models.policy_folder import shipped_policy
     from training.stage2_agemem.sources import paths_for
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.training.stage2.threads)
-    try:
+    with torch_threads(config.training.stage2.threads):
         model = OLMoEModel(config.olmoe).load()
         source = paths_for(config, "test", data)
         drawn = test_episodes(source.paths, source.split, episodes, seeds)
@@ -298,8 +295,6 @@ def evaluate(
         named, missing = _policies(config, model, chosen, drawn, rows)
         rollouts = RolloutSettings(cap, tokenizer=CountedTokens(model.tokenizer), decide=True)
         table = asyncio.run(evaluate_policies(named, drawn, rollouts, advance))
-    finally:
-        torch.set_num_threads(threads)
     share, interval = gap_closed(table)
     return PolicyEvaluation(
         tuple(table),
@@ -361,20 +356,12 @@ def _policies(
 def learned_policy(
     config: AthenaConfig, folder: FilePath, name: str = "trained", model: OLMoEModel | None = None
 ) -> MemoryPolicy:
-    """A trained policy; one that is a head alone works on `model`, others on a model of their own.
+    """A trained policy, on `model` where that serves. Raises: CheckpointError."""
+    from models.policy_folder import load_scorer
 
-    Raises: CheckpointError.
-    """
-    from models.action_scorer import HeadScorer
-    from models.olmoe import OLMoEModel
-    from models.policy_folder import load_head, load_policy, read_policy
-
-    if model is not None and read_policy(folder).trained == "head":
-        head = load_head(model, folder, features=FEATURES)
-        return MemoryPolicy(name, LearnedChooser(HeadScorer(model, head=head)))
-    own = OLMoEModel(config.olmoe).load()
-    load_policy(own, folder, features=FEATURES)
-    return MemoryPolicy(name, LearnedChooser(HeadScorer(own)))
+    return MemoryPolicy(
+        name, LearnedChooser(load_scorer(config.olmoe, folder, features=FEATURES, model=model))
+    )
 
 
 def _untrained(config: AthenaConfig, model: OLMoEModel) -> MemoryPolicy:

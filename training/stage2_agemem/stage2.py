@@ -68,8 +68,7 @@ def stage2_train(
     A resumed run keeps its own configuration and stage. Raises: CheckpointError for a run of something else,
     another backbone, or a damaged checkpoint.
     """
-    import torch
-
+    from models.device import torch_threads
     from models.olmoe import OLMoEModel
 
     began = time.monotonic()
@@ -78,9 +77,7 @@ def stage2_train(
         run_dir = find_run(resume, config.checkpoint_dir)
         config, stage = _resumed(run_dir, config)
     settings = config.training.stage2
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with torch_threads(settings.threads):
         model = OLMoEModel(config.olmoe).load()
         folder = _folder(run_dir, config, stage, model)
         with folder:
@@ -103,8 +100,6 @@ def stage2_train(
             )
             _leave(folder, config, model, result)
             folder.finish({"checkpoint": result.checkpoint, "validation": result.validation})
-    finally:
-        torch.set_num_threads(threads)
     return result
 
 
