@@ -1,19 +1,15 @@
 """The memory stage of a step: what happened is offered to the memory, what is like the present is recalled.
 
-Owns what becomes an event (answered forecasts, closed trades, fills, news lines, bars that matter), the
-texts by which states are found again, and the credit of entries. All that a step writes is one transaction,
-all that it asks is one retrieval, all texts are embedded in one batch; the memory's clock is the run's.
-Refuses to know who chooses (`memory/policy.py`) and what cases are worth (`agents/sources.py`).
+Owns which of a step's events the memory is offered, by what states are found again, and the credit of
+entries. All that a step writes is one transaction, all that it asks is one retrieval, all texts are embedded
+in one batch; the memory's clock is the run's. Refuses to know how events read (`agents/run_events.py`), who
+chooses (`memory/policy.py`) and what cases are worth (`agents/sources.py`).
 
 Text of news and entries is data: it is embedded, compared and shown, and nothing in it is ever followed.
-
-A forecast's *topic* is what it began with: the words of the news since the last bar, else the words of the
-state. A policy can keep one entry with a tally for a symbol's cases of one topic, instead of many.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,18 +18,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.forecasts import Answer, ForecastBook, Recalled, stamp
+from agents.forecasts import Answer, ForecastBook, Recalled
 from agents.learning import FLOOR
-from agents.news import MARKET, by_column, telling_words
+from agents.news import MARKET, by_column
 from agents.remembered import Remembered
+from agents.run_events import (
+    CASE,
+    answered,
+    filled,
+    jumps,
+    news_topic,
+    printed,
+    state_topic,
+    traded,
+)
 from agents.sources import BUCKET_COUNT, CASE_FEATURES, Case
 from agents.states import OwnBars, StateRow
 from core.memories import MemoryHit
 from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
 from memory.operations import Delete, MemoryOperationResult, Request, Update
-from memory.policy import CONTEXT_TOKENS, MemoryEvent, MemoryPolicy, Seat, Situation, memory_step
-from models.render import BUCKETS
+from memory.policy import (
+    CONTEXT_TOKENS,
+    MOST,
+    MemoryEvent,
+    MemoryPolicy,
+    Seat,
+    Situation,
+    memory_step,
+)
 from models.state import HORIZON_BARS
 from trading.regimes import VOLATILITY_BARS, regime_of
 
@@ -44,15 +57,10 @@ if TYPE_CHECKING:
     from core.types import Fill
     from memory.policy import StepOutcome
 
-CASE = "outcome"
-"""The kind of entries that cases are made of."""
 CASES_RECALLED = 12
 LINES_TOLD = 5
 NEWS_PER_SYMBOL = 8
 """Lines of news about one symbol that the memory is offered at one step: the last ones."""
-JUMP_DEVIATIONS = 3.0
-"""A bar that moved by more than so many 20-bar deviations matters."""
-NEWS_TOPIC = "news: "
 CREDIT_BASE = 4
 """Credit is written when the number of answers reaches a power of this: few versions."""
 CACHED_TEXTS = 50_000
@@ -164,16 +172,16 @@ class RunMemory:
         news = by_column(lines, column_of)
         self._previous = now
         happened = [
-            *(_answered(answer, now) for answer in answers),
-            *(_traded(trade, now) for trade in closed),
-            *(_filled(fill, now) for fill in fills),
+            *answered(answers, now),
+            *(traded(trade, now) for trade in closed),
+            *(filled(fill, now) for fill in fills),
             *(
-                _printed(line, now)
+                printed(line, now)
                 for symbol, each in lines.items()
                 if symbol in column_of or symbol == MARKET
                 for line in each[-NEWS_PER_SYMBOL:]
             ),
-            *_jumps(states, now),
+            *jumps(states, now),
         ]
         topics, queries = _topics(states, news)
         self._account(answers)
@@ -397,10 +405,6 @@ def _case(hit: MemoryHit, now: datetime) -> Case | None:
     )
 
 
-MOST = 1e6
-"""A tally beyond this is none."""
-
-
 def _numbers(value: Any, length: int) -> tuple[float, ...] | None:
     """So many finite numbers; None for anything else that somebody may have put into metadata."""
     if not isinstance(value, list | tuple) or len(value) != length:
@@ -410,98 +414,6 @@ def _numbers(value: Any, length: int) -> tuple[float, ...] | None:
     return tuple(float(v) for v in value)
 
 
-# What happened, as events
-
-
-def _answered(answer: Answer, now: datetime) -> MemoryEvent:
-    batch, column = answer.batch, answer.column
-    topic = batch.topics.get(column, "")
-    counts = [0.0] * BUCKET_COUNT
-    counts[answer.bucket] = 1.0
-    news = topic.removeprefix(NEWS_TOPIC) if topic.startswith(NEWS_TOPIC) else ""
-    return MemoryEvent(
-        text=f"{topic} | {answer.symbol} {batch.made_at[:10]}: then {BUCKETS[answer.bucket]} "
-        f"({100.0 * answer.return_frac:+.1f} percent in five bars)",
-        kind=CASE,
-        symbol=answer.symbol,
-        source="outcome",
-        at=now,
-        topic=_short(topic),
-        outcome_at=now,
-        more={
-            "counts": counts,
-            "numbers": [round(value, 3) for value in batch.numbers[column].tolist()],
-            "news": news,
-        },
-    )
-
-
-def _traded(trade: ClosedTrade, now: datetime) -> MemoryEvent:
-    side = "long" if trade.quantity > 0.0 else "short"
-    entered = abs(trade.quantity) * trade.entry_price
-    gain = trade.pnl_usd / entered if entered > 0.0 else 0.0
-    return MemoryEvent(
-        text=f"Closed {trade.symbol} {side}, {trade.entry_time[:10]} to {trade.exit_time[:10]}: "
-        f"{100.0 * gain:+.2f} percent after costs",
-        kind="trade",
-        symbol=trade.symbol,
-        source="broker",
-        at=now,
-        topic=f"closed {trade.exit_time}",
-        outcome_at=now,
-        more={"pnl_frac": round(gain, 6)},
-    )
-
-
-def _filled(fill: Fill, now: datetime) -> MemoryEvent:
-    verb = "Bought" if fill.quantity > 0.0 else "Sold"
-    return MemoryEvent(
-        text=f"{verb} {abs(fill.quantity):.6g} {fill.symbol} at {fill.price:.6g}",
-        kind="fill",
-        symbol=fill.symbol,
-        source="broker",
-        at=now,
-        topic=f"order {fill.order_id}",
-        more={"order": fill.order_id},
-    )
-
-
-def _printed(line: News, now: datetime) -> MemoryEvent:
-    return MemoryEvent(
-        text=line.text,
-        kind="news",
-        symbol=line.symbol,
-        source="wire",
-        at=now,
-        topic=_short(" ".join(telling_words([line]))),
-        more={"published": stamp(line.time)},
-    )
-
-
-def _jumps(states: StateRow, now: datetime) -> list[MemoryEvent]:
-    """Bars that moved by more than three deviations of the 20 bars up to them."""
-    with np.errstate(invalid="ignore"):
-        size = np.abs(states.returns[:, -1]) / states.volatility
-    found = []
-    for column in np.flatnonzero(states.fresh & (size > JUMP_DEVIATIONS)).tolist():
-        symbol, moved = states.symbols[column], float(states.returns[column, -1])
-        found.append(
-            MemoryEvent(
-                text=f"{symbol} moved {100.0 * moved:+.1f} percent in one bar",
-                kind="event",
-                symbol=symbol,
-                source="market",
-                at=now,
-                topic=f"jump {stamp(now)}",
-                more={"return_frac": round(moved, 6)},
-            )
-        )
-    return found
-
-
-# Topics
-
-
 def _topics(
     states: StateRow, news: Mapping[int, Sequence[News]]
 ) -> tuple[dict[int, str], dict[int, str]]:
@@ -509,32 +421,13 @@ def _topics(
     topics = {}
     for column in np.flatnonzero(states.told).tolist():
         lines = news.get(column, ())
-        topics[column] = _news_topic(lines) if lines else _state_topic(states, column)
+        topics[column] = (
+            news_topic(lines)
+            if lines
+            else state_topic(
+                float(states.short_ratio[column]),
+                float(states.long_ratio[column]),
+                float(states.trend_ratio[column]),
+            )
+        )
     return topics, dict(topics)
-
-
-def _news_topic(lines: Sequence[News]) -> str:
-    return NEWS_TOPIC + " ".join(telling_words(lines))
-
-
-_SIZES = ((0.75, "calm"), (1.25, "even"), (math.inf, "wild"))
-_TRENDS = ((-0.8, "falling"), (0.8, "level"), (math.inf, "rising"))
-
-
-def _state_topic(states: StateRow, column: int) -> str:
-    """A state in five words of which each has three values."""
-    week = _word(states.short_ratio[column], _SIZES)
-    quarter = _word(states.long_ratio[column], _SIZES)
-    trend = _word(states.trend_ratio[column], _TRENDS)
-    return f"state: week-{week} quarter-{quarter} trend-{trend}"
-
-
-def _word(value: float, words: Sequence[tuple[float, str]]) -> str:
-    return next((word for limit, word in words if value < limit), "unknown")
-
-
-def _short(topic: str) -> str:
-    """A topic as a name: long ones by their hash."""
-    if len(topic) <= 60:
-        return topic
-    return topic[:20] + hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()

@@ -375,7 +375,8 @@ class Stage2Config(Section):
     `steps` are updates over all stages; `single_frac` and `multi_frac` are the largest shares of them that
     the first two stages take (a plateau of the validation ends one sooner). An update takes
     `batch_episodes` episodes of `rollouts` members that end in `questions` questions (those that are judged
-    end in four), and `epochs` passes over minibatches of `minibatch_steps` steps. `entry_cap` null is no
+    end in four), and `epochs` passes over minibatches of `minibatch_steps` steps; `run_frac` of the episodes
+    are a run's events (`run_episodes.py`), the others a desk's notes. `entry_cap` null is no
     cap. Every `eval_steps` updates the policy is validated on `eval_episodes` episodes and a checkpoint is
     written; `patience` validations without a better one end a stage. `policy_weights`: what is trained
     beside the head. `final_episodes` are for the small evaluation at the end, 0 for none.
@@ -387,6 +388,7 @@ class Stage2Config(Section):
     batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 24
     rollouts: Annotated[int, Field(ge=2, le=256)] = 8
     questions: Annotated[int, Field(ge=1, le=256)] = 12
+    run_frac: Frac = 0.2
     epochs: Annotated[int, Field(ge=1, le=100)] = 8
     minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3

@@ -6,11 +6,12 @@ in `memory/rules.py`, a language model with an action head comes from outside. R
 rewards and prices. Nothing measured in time enters a state.
 
 Builders, by action. ADD keeps the event's text with its parsed fields. UPDATE and DELETE aim at the
-closest live entry: the best hit of a search for the event's text among entries of its symbol, kind and
-topic; where there is none the operation is executed all the same, is refused by the memory, and costs. UPDATE
-keeps tallies (`counts`, added up), the mean of the states they were taken in, and credit. RETRIEVE asks with
-the event's text and inserts the hits. SUMMARY takes the whole context under high token pressure, else the
-last two rounds. FILTER removes from the context what is like the event's text. Doing nothing does nothing.
+closest live entry: the best hit of a search for the event's text among entries of its kind and topic, or of
+its kind and symbol where it has no topic; where there is none the operation is executed all the same, is
+refused by the memory, and costs. UPDATE keeps tallies (`counts`, added up), the mean of the states they were
+taken in, and credit. RETRIEVE asks with the event's text and inserts the hits. SUMMARY takes the whole
+context under high token pressure, else the last two rounds. FILTER removes from the context what is like the
+event's text. Doing nothing does nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ REGIMES: Final[tuple[Regime, ...]] = ("calm", "trending", "turbulent")
 KINDS: Final = ("level", "limit", "rating", "earnings", "outcome", "event", "fill", "news")
 SOURCES: Final = ("filing", "wire", "analyst", "broker", "forum")
 MODES: Final[tuple[Mode, ...]] = ("new", "revision", "report", "withdrawal")
+TOPICS: Final = ("news", "state")
+"""What the topics of a run's outcomes begin with (`agents/run_events.py`)."""
 
 TOP_HITS: Final = 3
 CONTEXT_TOKENS: Final = 1_024
@@ -55,6 +58,8 @@ CONTEXT_TOKENS: Final = 1_024
 HIGH_PRESSURE_FRAC: Final = 0.8
 RECENT_DAYS: Final = 8
 FILTER_THRESHOLD: Final = 0.9
+MOST: Final = 1e6
+"""A tally of more outcomes than this is none."""
 _NO_ENTRY: Final = "no-such-entry"
 _DAY_SECONDS: Final = 86_400.0
 
@@ -66,8 +71,9 @@ class MemoryEvent:
     `kind` and `source` are names (`KINDS`, `SOURCES`; others count as none of them). `figure`, `direction`
     (+1 or -1) and `count` are what the text states, where it states them. `dated` is the time it speaks of
     (default: `at`), `outcome_at` the time at which its outcome became known. `key` makes a retry harmless.
-    `topic` tells apart what a symbol's events of one kind are about, where there are several; `more` is kept
-    as metadata, its `counts` as a tally.
+    `topic` says what an event is about where that is not its symbol: events of one kind and topic are of the
+    same matter, whatever their symbols. `more` is kept as metadata, its `counts` as a tally of ordered
+    outcomes.
     """
 
     text: str
@@ -88,15 +94,16 @@ class MemoryEvent:
     @property
     def about(self) -> dict[str, str]:
         """What an entry must be about to be of the same matter."""
-        return {"symbol": self.symbol, "kind": self.kind} | (
-            {"topic": self.topic} if self.topic else {}
-        )
+        if self.topic:
+            return {"kind": self.kind, "topic": self.topic}
+        return {"symbol": self.symbol, "kind": self.kind}
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What ADD and UPDATE keep beside the text."""
         parsed = {"figure": self.figure, "direction": self.direction, "count": self.count}
         return {
+            "symbol": self.symbol,
             **self.about,
             "mode": self.mode,
             **{name: value for name, value in parsed.items() if value},
@@ -325,6 +332,7 @@ class _Closest:
     similarity: float = 0.0
     age_days: float = 0.0
     source: str = ""
+    counts: tuple[float, ...] = ()
 
     @staticmethod
     def of(event: MemoryEvent, hits: Sequence[MemoryHit]) -> _Closest:
@@ -338,7 +346,22 @@ class _Closest:
             similarity=_similarity(event.text, hit.text),
             age_days=(event.at - hit.recorded_from).total_seconds() / _DAY_SECONDS,
             source=hit.source,
+            counts=tuple(_tally(hit.metadata.get("counts"))),
         )
+
+
+def lean(counts: Sequence[float]) -> float:
+    """How far a tally of ordered outcomes leans to one end, in deviations of a tally without a lean.
+
+    Outcomes are scored by their place, the middle as 0; were each equally likely, the sum of the scores of n
+    outcomes of B kinds would have mean 0 and variance n (B^2 - 1) / 12.
+    """
+    total = sum(counts)
+    if not total > 0.0 or len(counts) < 2:
+        return 0.0
+    middle = (len(counts) - 1) / 2.0
+    score = sum((place - middle) * count for place, count in enumerate(counts))
+    return score / math.sqrt(total * (len(counts) ** 2 - 1) / 12.0)
 
 
 def _similarity(a: str, b: str) -> float:
@@ -399,8 +422,13 @@ FEATURES: Final[tuple[str, ...]] = (
     *_names("oldest_source", SOURCES),
     *_names("oldest_kind_by_regime", _KIND_BY_REGIME),
     "oldest_listed",
+    "has_topic",
+    *_names("topic", TOPICS),
+    "tally_size", "tally_lean", "tally_lean_after", "oldest_tally_size", "oldest_tally_lean",
+    *_names("oldest_topic", TOPICS),
 )  # fmt: skip
-"""What each place of the feature vector holds; the products of kind and regime are among them."""
+"""What each place of the feature vector holds; the products of kind and regime are among them. Of a tally:
+how many outcomes it holds, n / (n + 4), and how far it leans, a quarter of at most four deviations."""
 
 _PLACE: Final = {name: place for place, name in enumerate(FEATURES)}
 
@@ -453,11 +481,41 @@ def _features(  # noqa: PLR0917
             f"oldest_kind_by_regime:{kind}x{situation.regime}",
         ]
         row[_PLACE["oldest_listed"]] = oldest.metadata.get("symbol") in situation.listed
+        counts = _tally(oldest.metadata.get("counts"))
+        row[_PLACE["oldest_tally_size"]] = _size(counts)
+        row[_PLACE["oldest_tally_lean"]] = _leaning(counts)
+        present.append(f"oldest_topic:{_topic_of(oldest.metadata.get('topic'))}")
+    if event.topic:
+        added = _tally(event.more.get("counts"))
+        after = (
+            [a + b for a, b in zip(closest.counts, added, strict=True)]
+            if len(closest.counts) == len(added)
+            else added
+        )
+        row[_PLACE["has_topic"]] = 1.0
+        row[_PLACE["tally_size"]] = _size(closest.counts)
+        row[_PLACE["tally_lean"]] = _leaning(closest.counts)
+        row[_PLACE["tally_lean_after"]] = _leaning(after)
+        present.append(f"topic:{_topic_of(event.topic)}")
     for name in present:
         place = _PLACE.get(name)
         if place is not None:
             row[place] = 1.0
     return row
+
+
+def _size(counts: Sequence[float]) -> float:
+    total = sum(counts)
+    return total / (total + 4.0) if total > 0.0 else 0.0
+
+
+def _leaning(counts: Sequence[float]) -> float:
+    return min(abs(lean(counts)), 4.0) / 4.0
+
+
+def _topic_of(topic: object) -> str:
+    """What a topic begins with, up to its colon."""
+    return topic.partition(":")[0] if isinstance(topic, str) else ""
 
 
 # What is done
@@ -514,6 +572,12 @@ def _numbers(value: Any) -> list[float]:
         return []
     known = all(isinstance(each, int | float) and math.isfinite(each) for each in value)
     return list(value) if known else []
+
+
+def _tally(value: Any) -> list[float]:
+    """A tally as far as it can be one; empty for anything else."""
+    counts = _numbers(value)
+    return counts if counts and min(counts) >= 0.0 and sum(counts) <= MOST else []
 
 
 async def _execute(

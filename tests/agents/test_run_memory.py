@@ -16,6 +16,7 @@ from agents.learning import SpeedMixture
 from agents.mind import Mind
 from agents.news import MARKET, News, NewsFeed
 from agents.remembered import Remembered
+from agents.run_events import Outcome, jumped, outcome_event
 from agents.run_memory import CachedEmbedder, RunMemory
 from agents.sources import AnalogEvidence, Climatology
 from core.clock import ReplayClock
@@ -119,14 +120,15 @@ class Life:
         return found
 
 
-def test_every_answered_forecast_becomes_an_entry_known_when_its_outcome_is() -> None:
+def test_every_answered_forecast_is_in_an_entry_known_when_its_outcome_is() -> None:
     life = Life(walk(), rule="keep_all")
     steps = asyncio.run(life.through(80, 100))
     cases = [entry for entry in life.entries if entry.metadata["kind"] == "outcome"]
-    assert len(cases) == sum(len(step.answers) for step in steps) == 30
+    asked = sum(len(step.answers) for step in steps)
+    assert sum(sum(entry.metadata["counts"]) for entry in cases) == asked == 30
     for entry in cases:
         assert entry.outcome_at == life.versions[entry.id][0].recorded_from
-        assert sum(entry.metadata["counts"]) == 1.0
+        assert sum(entry.metadata["counts"]) == entry.text.count(": then ")
     answer = steps[5].answers[0]
     said = f"{answer.symbol} {answer.batch.made_at[:10]}: then"
     first = next(entry for entry in cases if said in entry.text)
@@ -137,9 +139,25 @@ def test_the_heuristic_keeps_one_entry_a_topic_and_adds_tallies_up() -> None:
     life = Life(walk())
     asyncio.run(life.through(80, 100))
     cases = [entry for entry in life.entries if entry.metadata["kind"] == "outcome"]
-    slots = [(e.metadata["symbol"], e.metadata["topic"]) for e in cases]
+    slots = [entry.metadata["topic"] for entry in cases]
     assert len(slots) == len(set(slots)) < 30
     assert sum(sum(entry.metadata["counts"]) for entry in cases) == 30.0
+
+
+def test_outcomes_of_one_topic_and_step_are_one_event_whatever_their_symbols() -> None:
+    now = datetime(2014, 3, 3, tzinfo=UTC)
+    several = [Outcome(name, "2014-02-24", 4, 0.031, [1.0, 2.0]) for name in "ABCDE"]
+    event = outcome_event("news: kiln lit", several, now)
+    assert event.more["counts"] == [0.0, 0.0, 0.0, 0.0, 5.0]
+    assert event.more["numbers"] == [1.0, 2.0]
+    assert event.about == {"kind": "outcome", "topic": "news: kiln lit"}
+    assert "A 2014-02-24: then surge (+3.1 percent in five bars), B" in event.text
+    assert event.text.endswith("and 2 more")
+
+
+def test_moves_of_two_symbols_at_once_are_two_matters() -> None:
+    now = datetime(2014, 3, 3, tzinfo=UTC)
+    assert jumped("A", 0.1, now).about != jumped("B", 0.1, now).about
 
 
 def test_nothing_is_recalled_before_it_is_known_and_an_empty_memory_adds_no_line() -> None:

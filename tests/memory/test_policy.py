@@ -23,6 +23,7 @@ from memory.policy import (
     Seat,
     Situation,
     StepOutcome,
+    lean,
     memory_step,
     merged,
     observe,
@@ -322,3 +323,33 @@ async def test_riders_go_along_in_the_same_transaction(memory: AgeMem) -> None:
     entry = await memory.get(kept.id)
     assert entry is not None
     assert entry.metadata == {"credit": 1}
+
+
+async def test_a_tally_is_seen_by_its_size_and_its_lean(memory: AgeMem) -> None:
+    await take(memory, "add", tally([0.0, 0.0, 0.0, 0.0, 3.0], topic="news: kiln lit"))
+    state = await see(memory, tally([0.0, 0.0, 0.0, 0.0, 1.0], topic="news: kiln lit", symbol="Z"))
+    seen = named(state)
+    assert state.closest is not None  # a topic is the same matter for every symbol
+    assert (seen["has_topic"], seen["topic:news"], seen["topic:state"]) == (1.0, 1.0, 0.0)
+    assert seen["tally_size"] == pytest.approx(3.0 / 7.0)
+    assert seen["tally_lean"] == pytest.approx(6.0 / 6.0**0.5 / 4.0)
+    assert seen["tally_lean_after"] == pytest.approx(8.0 / 8.0**0.5 / 4.0)
+    assert seen["oldest_tally_lean"] == seen["tally_lean"]
+    assert seen["oldest_topic:news"] == 1.0
+
+
+def test_the_lean_of_even_outcomes_has_mean_zero_and_variance_one() -> None:
+    singles = [lean([float(place == each) for place in range(5)]) for each in range(5)]
+    assert np.mean(singles) == pytest.approx(0.0)
+    assert np.mean(np.square(singles)) == pytest.approx(1.0)
+    assert lean([]) == lean([0.0, 0.0]) == lean([3.0]) == 0.0
+
+
+@pytest.mark.parametrize(
+    "counts", [[1e308, 1e308], [-1.0, 2.0], ["a"], "many", None, [float("nan"), 1.0], [True] * 3]
+)
+async def test_a_tally_that_is_none_never_reaches_a_state(memory: AgeMem, counts: object) -> None:
+    event = note(topic="news: kiln lit", more={"counts": counts})
+    await take(memory, "add", note(topic="news: kiln lit"))
+    state = await see(memory, event)
+    assert np.isfinite(state.features).all()

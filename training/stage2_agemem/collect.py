@@ -4,7 +4,8 @@
     multi tool    two to four notes, the memory filled by the policy itself
     unified       four to eight notes at first, whole three-phase episodes in the end, with a plan line
 
-Everything is drawn from (seed, update): the same jobs in every process. Refuses to know losses.
+A share of the episodes (`run_frac`) are a run's events instead of a desk's notes. Everything is drawn from
+(seed, update): the same jobs in every process. Refuses to know losses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from memory.policy import MemoryPolicy
 from memory.rules import rule_policy
 from training.stage2_agemem.episodes import EPISODE_BARS, Path, episode
 from training.stage2_agemem.rollouts import Job, RolloutSettings, Trajectory, run_jobs
+from training.stage2_agemem.run_episodes import RUN_NOTES, run_episode
 
 if TYPE_CHECKING:
     from core.config import Stage2Config
@@ -79,23 +81,33 @@ class Collector:
     def _jobs(self, update: int, groups: int, shortest: int, longest: int) -> list[Job]:
         """Episodes that end after a random note; the last few notes of each are the policy's."""
         draw = np.random.default_rng([self.seed, 77, update])
+        of_runs = np.random.default_rng([self.seed, 79, update]).random(groups)
         jobs = []
         for group in range(groups):
             steps = int(draw.integers(shortest, longest + 1))
-            end = EPISODE_BARS if steps == EPISODE_BARS else int(draw.integers(steps, 27))
+            of_run = of_runs[group] < self.settings.run_frac
+            whole = RUN_NOTES if of_run else EPISODE_BARS
+            if steps == EPISODE_BARS:
+                steps = end = whole
+            else:
+                end = int(draw.integers(steps, whole + 1))
             number = update * 100_000 + group
-            made = episode(
-                self.paths,
-                "train",
-                number,
-                seed=self.seed,
-                planted=True,
-                notes=end,
-                questions=self.settings.questions,
+            questions = self.settings.questions
+            made = (
+                run_episode(self.paths, number, seed=self.seed, notes=end, questions=questions)
+                if of_run
+                else episode(
+                    self.paths,
+                    "train",
+                    number,
+                    seed=self.seed,
+                    planted=True,
+                    notes=end,
+                    questions=questions,
+                )
             )
             if longest <= 4:
                 made = replace(made, situation=replace(made.situation, plan=""))
             members = self.settings.rollouts
-            draws = draw.random((members, EPISODE_BARS))
-            jobs.append(Job(made, members, end - steps, end, draws))
+            jobs.append(Job(made, members, end - steps, end, draw.random((members, whole))))
         return jobs

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     Generator = np.random.Generator
 
 Role = Literal["fact", "stale", "unlisted", "chatter"]
-QuestionType = Literal["figure", "which", "direction", "count", "decision"]
+QuestionType = Literal["figure", "which", "direction", "count", "decision", "outlook"]
 
 FIRST_NOTES: Final = 20
 LATER_NOTES: Final = 6
@@ -90,11 +90,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that can be asked for: one kind of figure of one company."""
+    """Something that can be asked for: one kind of figure of one company, or what follows a topic."""
 
     company: str
     symbol: str
     kind: str
+    topic: str = ""
+
+    def is_of(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether an entry with this metadata is about it; a topic is the same for all symbols."""
+        if metadata.get("kind") != self.kind:
+            return False
+        if self.topic:
+            return metadata.get("topic") == self.topic
+        return metadata.get("symbol") == self.symbol
 
 
 _Planned = tuple[Fact, Mode, Role]

@@ -1,7 +1,8 @@
 """The one reader that answers for every policy, from what was retrieved and nothing else.
 
 It takes the live, retrieved entries that fit the question, the best source's tier first, the newest within a
-tier; it never guesses: without a fitting entry it says that nothing is in force. Refuses to know the truth.
+tier; it never guesses: without a fitting entry it says that nothing is in force. What follows a topic is
+read from all fitting tallies together. Refuses to know the truth.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from memory.policy import lean
 from training.stage2_agemem.episodes import Question
 
 SOURCE_TIERS: Final[Mapping[str, int]] = {
@@ -20,6 +22,10 @@ SOURCE_TIERS: Final[Mapping[str, int]] = {
     "forum": 4,
 }
 """Which sources are read first; tuned on training episodes (`training/stage2_agemem/tuning.py`)."""
+
+
+LEAN_NEEDED: Final = 1.5
+"""Deviations that a tally must lean before it says a direction; no single outcome does."""
 
 
 class Readable(Protocol):
@@ -46,14 +52,11 @@ def answer(
     tiers: Mapping[str, int] = SOURCE_TIERS,
 ) -> Answer:
     """Read the answer. `order` [N] says how new each entry is (a larger number is newer)."""
-    fitting = [
-        place
-        for place, entry in enumerate(entries)
-        if entry.metadata.get("symbol") == question.fact.symbol
-        and entry.metadata.get("kind") == question.fact.kind
-    ]
+    fitting = [place for place, entry in enumerate(entries) if question.fact.is_of(entry.metadata)]
     if not fitting:
         return Answer(None)
+    if question.type == "outlook":
+        return _outlook(entries, fitting)
     lowest = max(tiers.values()) + 1
     best = min(fitting, key=lambda place: (tiers.get(entries[place].source, lowest), -order[place]))
     said = entries[best].metadata
@@ -68,6 +71,16 @@ def answer(
             figure = said.get("figure")
             return Answer(figure if figure in question.options else None, best)
     return Answer(said.get("figure"), best)
+
+
+def _outlook(entries: Sequence[Readable], fitting: Sequence[int]) -> Answer:
+    """Which way the tallies of a topic lean, taken together; that it does not, while they say too little."""
+    tallies = [entries[place].metadata.get("counts") for place in fitting]
+    counts = [sum(each) for each in zip(*[tally for tally in tallies if tally], strict=True)]
+    leaning = lean(counts)
+    if abs(leaning) < LEAN_NEEDED:
+        return Answer(None, fitting[0])
+    return Answer(1 if leaning > 0.0 else -1, fitting[0])
 
 
 def is_right(question: Question, given: Answer) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from training.stage2_agemem.episodes import Episode
+from training.stage2_agemem.episodes import Claim, Episode, Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +114,27 @@ def reward(
 
 def memory_quality(episode: Episode, kept: Sequence[Kept]) -> tuple[float, float, float]:
     """Precision, recall and staleness of the live entries against the truth at the end."""
-    truth = {(fact.symbol, fact.kind): claim for fact, claim in episode.truth.items()}
-    current: set[tuple[str, str]] = set()
+    current: set[Fact] = set()
     useful = stale = 0
     for entry in kept:
-        key = (str(entry.metadata.get("symbol")), str(entry.metadata.get("kind")))
-        claim = truth.get(key)
-        if claim is not None and entry.metadata.get("figure") == claim.figure:
-            useful += key not in current
-            current.add(key)
-        elif key in truth:
+        fact = next((each for each in episode.truth if each.is_of(entry.metadata)), None)
+        if fact is None:
+            continue
+        if tells(entry.metadata, fact, episode.truth[fact]):
+            useful += fact not in current
+            current.add(fact)
+        else:
             stale += 1
-    in_force = sum(claim is not None for claim in truth.values())
+    in_force = sum(claim is not None for claim in episode.truth.values())
     return (
         useful / len(kept) if kept else 0.0,
         len(current) / in_force if in_force else 0.0,
         stale / len(kept) if kept else 0.0,
     )
+
+
+def tells(metadata: Mapping[str, Any], fact: Fact, truth: Claim | None) -> bool:
+    """Whether an entry about a fact tells what is in force: the figure, or a leaning topic's tally."""
+    if truth is None:
+        return False
+    return bool(fact.topic) or metadata.get("figure") == truth.figure

@@ -7,11 +7,11 @@ Nothing is simulated and nothing goes round the store. Refuses to know advantage
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -28,8 +28,14 @@ from memory.policy import (
 )
 from memory.stores.sqlite import SqliteStore
 from training.stage2_agemem import reader
-from training.stage2_agemem.episodes import FIRST_NOTES, Episode, Question
-from training.stage2_agemem.rewards import DEFAULT_WEIGHTS, RewardParts, RewardWeights, reward
+from training.stage2_agemem.episodes import FIRST_NOTES, Episode
+from training.stage2_agemem.rewards import (
+    DEFAULT_WEIGHTS,
+    RewardParts,
+    RewardWeights,
+    reward,
+    tells,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -275,10 +281,10 @@ async def _finish(member: _Member, settings: RolloutSettings) -> Trajectory:
         read = None if given.place is None else hits[given.place]
         readings.append(Reading(right, read.id if read else None, read.version if read else None))
         if read is None and question.answer is not None:
-            unread += any(_holds(version.metadata, question) for version in kept)
+            unread += any(question.fact.is_of(version.metadata) for version in kept)
         truth = episode.truth.get(question.fact)
-        located += truth is not None and any(
-            _holds(hit.metadata, question) and hit.metadata.get("figure") == truth.figure
+        located += any(
+            question.fact.is_of(hit.metadata) and tells(hit.metadata, question.fact, truth)
             for hit in hits
         )
     parts = reward(
@@ -312,8 +318,3 @@ def _decision(hits: Sequence[MemoryHit]) -> int:
         if hit.metadata.get("kind") == "outcome":
             return int(hit.metadata.get("direction", 0))
     return 0
-
-
-def _holds(metadata: Mapping[str, Any], question: Question) -> bool:
-    truth = (question.fact.symbol, question.fact.kind)
-    return (metadata.get("symbol"), metadata.get("kind")) == truth

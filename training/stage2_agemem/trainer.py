@@ -23,6 +23,7 @@ from training.stage2_agemem.episodes import Episode, Path
 from training.stage2_agemem.exploration import elliptical_bonus, projection
 from training.stage2_agemem.grpo import StepBatch, StepwiseGRPO
 from training.stage2_agemem.rollouts import Job, RolloutSettings, Trajectory, run_jobs
+from training.stage2_agemem.run_episodes import run_episode
 
 if TYPE_CHECKING:
     from core.config import Stage2Config
@@ -33,6 +34,9 @@ PLATEAU: Final = 0.002
 """A validation counts as better when it beats the best by this much."""
 
 VALIDATED_TOGETHER: Final = 50
+RUN_VALIDATED: Final = 50
+_RUN_VALIDATION_SEED: Final = 2**31 - 1
+"""A run's events that no training is drawn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,10 @@ class AgeMemTrainer:
         self.state = TrainerState(stage=stages[0].value)
         self._stages = tuple(stages)
         self._validation = tuple(validation)
+        self._run_validation = tuple(
+            run_episode(paths, number, seed=_RUN_VALIDATION_SEED, questions=settings.questions)
+            for number in range(RUN_VALIDATED if settings.run_frac > 0.0 else 0)
+        )
         self._rollouts = rollouts
         self._exploration = exploration_coefficient
         self._ablation = ablation or Ablation()
@@ -236,7 +244,7 @@ class AgeMemTrainer:
         return torch.stack(rows).double()
 
     async def _validate(self) -> dict[str, Any]:
-        """Greedy accuracy on the validation's episodes; the best weights are kept."""
+        """Greedy accuracy on the validation's episodes; the best weights by that on desk notes are kept."""
         state = self.state
         accuracy = await accuracy_of(self.policy, self._validation, self._rollouts)
         if accuracy > state.best_accuracy_frac:
@@ -246,7 +254,11 @@ class AgeMemTrainer:
             state.stage_best, state.without_better = accuracy, 0
         else:
             state.without_better += 1
-        return {"validation_accuracy_frac": round(accuracy, 6)}
+        told = {"validation_accuracy_frac": round(accuracy, 6)}
+        if self._run_validation:
+            of_runs = await accuracy_of(self.policy, self._run_validation, self._rollouts)
+            told["run_accuracy_frac"] = round(of_runs, 6)
+        return told
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that going on needs, tensors and plain values."""
