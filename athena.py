@@ -70,7 +70,10 @@ def backtest(
     seed: int | None = None,
     symbols: Sequence[str] | str | None = None,
     universe: str | Path | None = None,
+    agents: str = "full",
     views: str | Path | None = None,
+    news: str | Path | None = None,
+    memory: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
     no_risk: bool = False,
@@ -81,7 +84,8 @@ def backtest(
 
     `data`: a path, a frame (long or wide), a panel, "mock", or None for the shipped sample. `strategy`: an
     object with `decide`, or "FILE.py:Class" with `params` for its constructor. `weights`: a frame (long or
-    times x symbols) or a path. `config`: a whole configuration, or nested mappings, or the path of a YAML or
+    times x symbols) or a path. `agents`: "full", with the language model, `news` and what `memory` has at
+    the start, or "rules" alone. `config`: a whole configuration, or nested mappings, or the path of a YAML or
     JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the command: over a
     file, under mappings.
     Raises: as the command; every error is a `core.errors.AthenaError`.
@@ -93,7 +97,10 @@ def backtest(
         data=str(data) if isinstance(data, Path) else data,
         symbols=_names(symbols),
         universe=None if universe is None else Path(universe),
+        agents=agents,
         views=None if views is None else Path(views),
+        news=None if news is None else Path(news),
+        memory=None if memory is None else Path(memory),
         start=start,
         end=end,
         strategy=strategy,

@@ -86,9 +86,9 @@ def run_options(command: Decorated) -> Decorated:
         click.option(
             "--agents",
             type=click.Choice(["rules", "full"]),
-            default="rules",
+            default="full",
             show_default=True,
-            help="Which agents decide: the rules alone, or with model, memory and learning.",
+            help="Which agents decide: with model, memory and learning, or the rules alone.",
         ),
         click.option("--strategy", metavar="FILE.py:Class", help="Your own strategy decides."),
         click.option(
@@ -272,7 +272,7 @@ def dry_run(ctx: click.Context, common: Common) -> None:
     from agents import assemble
     from trading.report.terminal import render_dry_run
 
-    report = assemble.dry_run(config).to_dict()
+    report = assemble.dry_run(config, os.environ).to_dict()
     show(common, report, render_dry_run)
     ctx.exit(0 if report["ok"] else 1)
 

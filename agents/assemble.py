@@ -140,6 +140,10 @@ class RunOptions:
         return plain if all(isinstance(value, own) for value in plain.values()) else None
 
 
+AGENTS = ("full", "rules")
+"""Who may decide: with the language model, memory and learning, or by the rules alone."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Deciders:
     """Who decides in a run, and how many bars they want first. `inputs` are files by hash; `learned` are the
@@ -287,6 +291,10 @@ def build_deciders(
         )
     if options.params and not isinstance(options.strategy, str):
         raise UsageError("--param needs --strategy.", "Name the strategy they are for.")
+    if options.agents not in AGENTS:
+        raise UsageError(
+            f"there are no agents {options.agents!r}.", f"Choose {' or '.join(AGENTS)}."
+        )
     full = options.agents == "full"
     for name, value in (("--news", options.news), ("--memory", options.memory)):
         if value is None:
@@ -1010,19 +1018,25 @@ class DryRunReport:
         }
 
 
-def dry_run(config: AthenaConfig) -> DryRunReport:
+def dry_run(config: AthenaConfig, environment: Mapping[str, str]) -> DryRunReport:
     """Build everything, run one cycle (decide, then fill at the next bar) on the shipped sample.
 
+    The memory lasts as long as the cycle. `environment` has Neo4j's password.
     Raises: whatever a part raises while it is built; nothing is hidden.
     """
-    options = RunOptions()
+    options = RunOptions(agents="full", environment=environment)
     panel = load_data(config, options)
     deciders = build_deciders(config, options, panel)
     span = find_span(panel, deciders.warmup)
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
     last = min(span.first + 1, span.last)
-    run_sync(replay(account, Span(span.first, last)))
+
+    async def cycle() -> None:
+        async with deciders.remembering(account, None, environment):
+            await replay(account, Span(span.first, last))
+
+    run_sync(cycle())
     names = ("market analyst", "strategy", "risk manager", "execution", "coordinator")
     sent, filled = account.broker.orders, account.broker.fills
     parts = [
@@ -1046,7 +1060,7 @@ def dry_run(config: AthenaConfig) -> DryRunReport:
 
 def _learned_parts(config: AthenaConfig) -> list[Part]:
     """What a run of the full agents has beside the rules."""
-    full = "with --agents full"
+    full = "not with --agents rules"
     model = config.olmoe.model_path or "the shipped small model"
     memory = config.memory
     return [

@@ -70,7 +70,7 @@ def test_a_wide_frame_of_closes_is_data() -> None:
 
 
 def test_the_tables_of_a_run_agree_with_its_records(frame: pd.DataFrame) -> None:
-    run = athena.backtest(frame, config=quick_config())
+    run = athena.backtest(frame, agents="rules", config=quick_config())
     steps = list(run.steps())
     assert run.equity.tolist() == [step["equity_usd"] for step in steps]
     assert [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in run.equity.index] == [
@@ -156,7 +156,9 @@ def test_weights_as_a_frame_and_as_a_file_are_the_strategy_in_code(
 
 def test_the_same_seed_gives_the_same_bytes_and_mock_walks_follow_it() -> None:
     config = quick_config(data={"mock_bars": 80, "mock_symbols": 2})
-    one, two, other = (athena.backtest("mock", config=config, seed=seed) for seed in (3, 3, 4))
+    one, two, other = (
+        athena.backtest("mock", agents="rules", config=config, seed=seed) for seed in (3, 3, 4)
+    )
     assert steps_in(one) == steps_in(two)
     assert steps_in(one) != steps_in(other)
     assert "mock" in repr(one)
@@ -241,6 +243,8 @@ def test_contradictions_and_wrong_values_are_told(frame: pd.DataFrame) -> None:
         athena.backtest(frame, config={"trading": {"initial_cash": 5}})
     with pytest.raises(DataError, match="there is no file"):
         athena.backtest("absent.csv")
+    with pytest.raises(UsageError, match="no agents 'ful'"):
+        athena.backtest(frame, agents="ful")
     with pytest.raises(DataError, match="has no NOPE"):
         athena.backtest(frame, symbols=["NOPE"])
     with pytest.raises(DataError):

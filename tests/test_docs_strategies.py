@@ -254,8 +254,8 @@ def test_breakout_buys_below_its_limit_and_sells_at_its_stop(reader: Reader) -> 
 
 
 def test_views_change_what_the_agents_do(reader: Reader) -> None:
-    plain = reader.runs("athena backtest --start 2010-01-04")
-    told = reader.runs("athena backtest --views views.csv --start 2010-01-04")
+    plain = reader.runs("athena backtest --agents rules --start 2010-01-04")
+    told = reader.runs("athena backtest --agents rules --views views.csv --start 2010-01-04")
     assert plain.equity.iloc[-1] != told.equity.iloc[-1]
     speakers = {name for record in told.steps() for name in record["views"]}
     assert speakers > {name for record in plain.steps() for name in record["views"]}

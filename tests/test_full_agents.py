@@ -260,14 +260,14 @@ def test_decide_learns_from_the_bars_before_and_places_nothing(
     assert full.returncode == 0, full.stderr
     report = json.loads(full.stdout)
     assert {view["agent"] for view in report["views"]} == {"market_analyst", "learned"}
-    rules = json.loads(athena(*words).stdout)
+    rules = json.loads(athena(*words, "--agents", "rules").stdout)
     assert {view["agent"] for view in rules["views"]} == {"market_analyst"}
     assert not list(tmp_path.glob("runs")), "decide keeps no folder"
 
 
 def test_news_and_memory_are_for_the_full_agents(athena: Athena, tmp_path: Path) -> None:
     for option in ("--news", "--memory"):
-        done = athena("backtest", option, "x", "--json")
+        done = athena("backtest", "--agents", "rules", option, "x", "--json")
         assert done.returncode == 2
         assert "needs --agents full" in json.loads(done.stdout)["error"]["message"]
     done = athena("backtest", "--agents", "full", "--memory", "absent.db", "--json")

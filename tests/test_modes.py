@@ -61,6 +61,8 @@ class Half:
 """
 
 
+RULES = ["--agents", "rules"]
+"""Where it does not matter who decides: quicker than with a language model."""
 HALF_OF_TINY = ["--data", "tiny.csv", "--strategy", "half.py:Half", "--no-risk"]
 
 
@@ -462,7 +464,7 @@ def test_a_full_disk_fails_with_what_is_saved(athena: Athena, tmp_path: Path) ->
     if not mounted:
         pytest.skip("no file system can be mounted here")
     try:
-        error = refuse(athena, "backtest", "--runs-dir", str(disk), code=1)
+        error = refuse(athena, "backtest", *RULES, "--runs-dir", str(disk), code=1)
         assert error["kind"] == "StorageError"
         assert "No space left on device" in error["message"]
         [run_dir] = disk.iterdir()
@@ -489,7 +491,7 @@ def test_decide_marks_a_book_in_the_shares_and_prices_of_the_day(
     sample = pd.read_csv(ROOT / "trading" / "sample" / "wiki_us5_daily_2000_2013.csv.gz")
     for date in ("2005-02-25", "2012-05-21"):
         raw = sample[sample["date"] == date].set_index("symbol")["close"]
-        report = ask(athena, "decide", *book, "--as-of", date)
+        report = ask(athena, "decide", *RULES, *book, "--as-of", date)
         assert report["as_of"][:10] == date
         equity = 10 * raw["AAPL"] + 5 * raw["IBM"] + 1_000
         assert report["equity_usd"] == pytest.approx(equity, abs=0.005)
@@ -512,8 +514,8 @@ def test_decide_sees_nothing_after_as_of(here: Athena, tmp_path: Path) -> None:
     write_market(tmp_path, frame, "whole.csv")
     write_market(tmp_path, frame[frame["date"] <= dates[100]], "cut.csv")
     book = [*config_file(tmp_path), *holdings(tmp_path, "OLD,100", "SPLIT,7", "CASH,90000")]
-    whole = ask(here, "decide", *book, "--data", "whole.csv", "--as-of", dates[100])
-    cut = ask(here, "decide", *book, "--data", "cut.csv")
+    whole = ask(here, "decide", *RULES, *book, "--data", "whole.csv", "--as-of", dates[100])
+    cut = ask(here, "decide", *RULES, *book, "--data", "cut.csv")
     assert whole.pop("data")["name"] == "whole.csv"
     assert cut.pop("data")["name"] == "cut.csv"
     del whole["notes"], cut["notes"]  # on how many bars lie on holidays, of the whole file
@@ -533,28 +535,28 @@ def test_decide_sees_nothing_after_as_of(here: Athena, tmp_path: Path) -> None:
 def test_decide_refuses_a_book_that_cannot_be(
     here: Athena, tmp_path: Path, lines: list[str], kind: str, part: str
 ) -> None:
-    error = refuse(here, "decide", *holdings(tmp_path, *lines))
+    error = refuse(here, "decide", *RULES, *holdings(tmp_path, *lines))
     assert error["kind"] == kind
     assert part in error["message"]
 
 
 def test_decide_says_when_the_book_has_no_cash_line(here: Athena, tmp_path: Path) -> None:
-    report = ask(here, "decide", *holdings(tmp_path, "AAPL,10"))
+    report = ask(here, "decide", *RULES, *holdings(tmp_path, "AAPL,10"))
     assert report["cash_usd"] == 0.0
     assert report["notes"][0] == "The holdings have no CASH line: cash is taken to be 0."
 
 
 def test_decide_says_when_its_last_bar_is_old(here: Athena) -> None:
-    notes = ask(here, "decide")["notes"]
+    notes = ask(here, "decide", *RULES)["notes"]
     assert [note for note in notes if note.endswith("orders are for then, not for today.")]
     # 2010-06-01 is a session: its bar is the present one.
-    assert ask(here, "decide", "--as-of", "2010-06-01")["notes"] == []
+    assert ask(here, "decide", *RULES, "--as-of", "2010-06-01")["notes"] == []
 
 
 def test_decide_before_the_first_decision_says_how_many_bars_it_needs(here: Athena) -> None:
-    error = refuse(here, "decide", "--as-of", "2000-06-01")
+    error = refuse(here, "decide", *RULES, "--as-of", "2000-06-01")
     assert "the first decision needs 252" in error["message"]
-    error = refuse(here, "decide", "--as-of", "1999-12-31")
+    error = refuse(here, "decide", *RULES, "--as-of", "1999-12-31")
     assert "lies before the first bar (2000-03-01T21:00:00Z)" in error["message"]
 
 
@@ -641,7 +643,7 @@ def test_runs_are_found_by_path_name_prefix_and_last(here: Athena, tiny: list[st
 def test_the_word_mock_stands_on_everything_made_from_mock_data(
     here: Athena, tmp_path: Path
 ) -> None:
-    words = [*config_file(tmp_path), "--data", "mock", "--set", "data.mock_bars=150"]
+    words = [*config_file(tmp_path), *RULES, "--data", "mock", "--set", "data.mock_bars=150"]
     for command, more in (("backtest", []), ("paper-trade", ["--speed", "0", "--steps", "90"])):
         done = here(command, *words, *more)
         assert done.returncode == 0, done.stderr
@@ -697,7 +699,7 @@ def test_paper_trading_logs_each_step_and_its_verdicts_when_asked(
 ) -> None:
     write_market(tmp_path, made_market())
     limited = {**QUICK_AGENTS, "risk": {**QUICK_AGENTS["risk"], "max_position_frac": 0.01}}
-    words = ["paper-trade", "--data", "market.csv", "--steps", "8", "--speed", "0"]
+    words = ["paper-trade", *RULES, "--data", "market.csv", "--steps", "8", "--speed", "0"]
     words += [*config_file(tmp_path, agents=limited), "--set", "log_level=info"]
     told = here(*words)
     assert told.returncode == 0, told.stderr
@@ -712,6 +714,6 @@ def test_paper_trading_logs_each_step_and_its_verdicts_when_asked(
 
 
 def test_decide_logs_what_it_decided(here: Athena) -> None:
-    told = here("decide", "-v").stderr
+    told = here("decide", *RULES, "-v").stderr
     assert "decide of sample" in told
     assert "nothing placed" in told

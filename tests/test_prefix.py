@@ -312,7 +312,8 @@ def test_two_processes_give_the_same_bytes(athena: Athena, tmp_path: Path) -> No
     quick_config().save_yaml(tmp_path / "quick.yaml")
     for name, hash_seed in (("one", "1"), ("two", "4242")):
         done = athena(
-            "backtest", "-c", "quick.yaml", "--data", "market.csv", "--runs-dir", name,
+            "backtest", "--agents", "rules", "-c", "quick.yaml", "--data", "market.csv",
+            "--runs-dir", name,
             env={"PYTHONHASHSEED": hash_seed},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

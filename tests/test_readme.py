@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -55,6 +57,7 @@ def test_the_strategy_gives_the_output_shown(tmp_path: Path) -> None:
     assert [line for line in lines if line.split() not in printed] == []
 
 
+@pytest.mark.slow  # thirteen years with the language model: minutes
 def test_the_main_job_prints_what_is_shown(tmp_path: Path) -> None:
     shown = re.search(r"```\n(backtest: AAPL.*?)\n```", README, flags=re.DOTALL)
     assert shown is not None
