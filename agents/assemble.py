@@ -439,7 +439,21 @@ def run_notes(account: Account, deciders: Deciders) -> list[str]:
             )
         if isinstance(agents.strategy, WeightsStrategy):
             notes += _weights_notes(agents.strategy)
+    if deciders.learned is not None and deciders.learned.news is not None:
+        lost = deciders.learned.news.passed_over(panel.symbols)
+        if lost:
+            count = sum(lost.values())
+            lines = "line of news was" if count == 1 else "lines of news were"
+            notes.append(
+                f"{count:,} {lines} passed over, for the data have no such symbol: {_some(lost)}."
+            )
     return notes
+
+
+def _some(counts: Mapping[str, int]) -> str:
+    """The first ten names with their counts, and how many more there are."""
+    named = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:10])
+    return named + (f" and {len(counts) - 10} more" if len(counts) > 10 else "")
 
 
 def _weights_notes(weights: WeightsStrategy) -> list[str]:
@@ -450,10 +464,8 @@ def _weights_notes(weights: WeightsStrategy) -> list[str]:
     lost = weights.passed_over
     if lost:
         count = sum(lost.values())
-        named = ", ".join(f"{symbol} ({rows})" for symbol, rows in list(lost.items())[:10])
-        more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
         notes.append(
-            f"{_rows_were(count)} passed over, for the symbol had no bar yet: {named}{more}."
+            f"{_rows_were(count)} passed over, for the symbol had no bar yet: {_some(lost)}."
         )
     if weights.rows_not_reached:
         notes.append(f"{_rows_were(weights.rows_not_reached)} not reached by the last bar.")

@@ -78,8 +78,12 @@ class SharedModel:
     model: OLMoEModel
 
 
+REMEMBERED_STEPS = 20_000
+
+
 class Remembers:
-    """A forecaster that answers what it was asked before from memory: several runs over the same bars."""
+    """A forecaster that answers what it was asked before from memory, for several runs over the same bars; it
+    begins anew when that is full."""
 
     def __init__(self, inner: Forecaster) -> None:
         self._inner = inner
@@ -88,6 +92,8 @@ class Remembers:
     def forecast(self, states: Sequence[MarketState]) -> FloatArray:
         asked = tuple(states)
         if asked not in self._answers:
+            if len(self._answers) >= REMEMBERED_STEPS:
+                self._answers.clear()
             self._answers[asked] = self._inner.forecast(states)
         return self._answers[asked]
 

@@ -3,13 +3,14 @@
 Owns which line is visible when, and every complaint about the file. Refuses to know what a line means.
 A line is visible from its time on, and every time needs a zone: a tweet of 16:00 New York time read as UTC
 would be known five hours early. A line without a symbol is about the market: everybody reads it. Lines about
-symbols that the data do not have are passed over.
+symbols that the data do not have are passed over, and counted.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,9 +53,11 @@ class NewsFeed:
     def __len__(self) -> int:
         return len(self._lines)
 
-    @property
-    def symbols(self) -> frozenset[str]:
-        return frozenset(line.symbol for line in self._lines)
+    def passed_over(self, symbols: Sequence[str]) -> dict[str, int]:
+        """How many lines are about each symbol that is none of these, the most first."""
+        known = {*symbols, MARKET}
+        counts = Counter(line.symbol for line in self._lines if line.symbol not in known)
+        return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
     def since_last(self, as_of: datetime, previous: datetime | None) -> Mapping[str, list[News]]:
         """Lines by symbol that became public after `previous` and up to `as_of`, oldest first.

@@ -79,7 +79,8 @@ def some_news(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("world")
     frame = made_market()
-    news = news_file(folder, some_news(frame))
+    stranger = (f"{dates_of(frame)[50]}T15:00:00Z", "STRANGER", "nobody trades it")
+    news = news_file(folder, [*some_news(frame), stranger])
     market = write_market(folder, frame)
     options = replace(FULL, news=news)
     return {
@@ -179,6 +180,8 @@ def test_two_processes_and_paper_trading_give_the_bytes_of_the_backtest(
     ours = backtest(config, options)
     paper = paper_trade(config, replace(options, speed=0.0))
     expected = b"\n".join(world["lines"]) + b"\n"
+    said = "1 line of news was passed over, for the data have no such symbol: STRANGER (1)."
+    assert said in ours.summary["notes"]
     assert (ours.path / "steps.jsonl").read_bytes() == expected
     assert (paper.path / "steps.jsonl").read_bytes() == expected
     config_of().save_yaml(tmp_path / "full.yaml")

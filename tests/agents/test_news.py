@@ -40,6 +40,13 @@ def test_a_line_is_visible_from_its_time_on_once(tmp_path: Path) -> None:
     assert list(found.since_last(moment(2, 10), moment(21))) == ["MSFT"]
 
 
+def test_lines_about_symbols_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    found = feed(tmp_path, LINES + "2014-06-10T01:00:00Z,,rates are cut\n")
+    assert found.passed_over(["MSFT"]) == {"AAPL": 2}
+    assert found.passed_over([]) == {"AAPL": 2, "MSFT": 1}
+    assert found.passed_over(["AAPL", "MSFT"]) == {}
+
+
 def test_parquet_with_zones_is_read_as_csv_is(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
