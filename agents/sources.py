@@ -291,7 +291,7 @@ class AnalogEvidence:
     name = "analogs"
 
     def __init__(
-        self, climate: Climatology, *, prior_cases: float = 4.0, half_life_days: float = 1_500.0
+        self, climate: Climatology, *, prior_cases: float = 16.0, half_life_days: float = 1_500.0
     ) -> None:
         self._climate = climate
         self._prior, self._half_life = prior_cases, half_life_days

@@ -385,10 +385,10 @@ class Stage2Config(Section):
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 150
     single_frac: Frac = 0.08
     multi_frac: Frac = 0.12
-    batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 24
+    batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 26
     rollouts: Annotated[int, Field(ge=2, le=256)] = 8
     questions: Annotated[int, Field(ge=1, le=256)] = 12
-    run_frac: Frac = 0.2
+    run_frac: Frac = 0.12
     epochs: Annotated[int, Field(ge=1, le=100)] = 8
     minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3

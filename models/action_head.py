@@ -19,20 +19,35 @@ class MemoryActionHead(nn.Module):
 
     Shapes: `embedding` [D] or [B, D]; `features` [F] or [B, F] with F = `feature_size`; `mask` (true where
     an action is allowed) [7] or [B, 7]; the logits [7] or [B, 7], float32. With features the embedding
-    alone still works: features left out are zeros.
+    alone still works: features left out are zeros. Where feature `gate` is 1 a second set of weights answers
+    in the place of the first (a mixture of two experts with a hard gate): what is learnt of one sort of
+    event does not disturb what is known of the other.
     Training and trading use no mask: an operation that cannot apply is executed, fails and costs.
     """
 
-    def __init__(self, hidden_size: int, feature_size: int = 0, width: int = 128) -> None:
+    def __init__(
+        self, hidden_size: int, feature_size: int = 0, width: int = 128, gate: int | None = None
+    ) -> None:
+        """Raises: ValueError for a gate that is none of the features."""
         super().__init__()
+        if gate is not None and not 0 <= gate < feature_size:
+            raise ValueError(f"the gate is feature {gate} of {feature_size}")
         self.hidden_size = hidden_size
         self.feature_size = feature_size
         self.width = width
+        self.gate = gate
         self.norm = nn.LayerNorm(hidden_size)
         self.hidden = nn.Linear(hidden_size + feature_size, width)
         self.out = nn.Linear(width, len(ACTIONS))
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
+        self.second = None if gate is None else MemoryActionHead(hidden_size, feature_size, width)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What the constructor takes."""
+        shape = (self.hidden_size, self.feature_size, self.width)
+        return shape if self.gate is None else (*shape, self.gate)
 
     def forward(
         self,
@@ -51,6 +66,9 @@ class MemoryActionHead(nn.Module):
             nothing = inputs.new_zeros((*inputs.shape[:-1], self.feature_size))
             inputs = torch.cat([inputs, nothing], dim=-1)
         logits: torch.Tensor = self.out(nn.functional.gelu(self.hidden(inputs)))
+        if self.second is not None and features is not None:
+            here = features[..., self.gate].unsqueeze(-1) > 0.5
+            logits = torch.where(here, self.second(embedding, features), logits)
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
         return logits

@@ -64,7 +64,7 @@ SPARED_FRAC = 0.2
 CACHED_TEXTS = 65_536
 """The cache of a frozen backbone begins anew when it holds this many texts."""
 
-HEAD_SHAPE = "hidden_size feature_size width"
+HEAD_SHAPE = "hidden_size feature_size width gate"
 """The one key of a saved head's metadata: with several, the file's bytes would not be the same twice."""
 
 WEIGHTS_METADATA = {"format": "pt"}
@@ -173,9 +173,8 @@ class OLMoEModel:
             TOKENIZER: (folder.path / TOKENIZER).read_bytes(),
         }
         if head:
-            shape = (own_head.hidden_size, own_head.feature_size, own_head.width)
             matrices = {name: each.cpu() for name, each in own_head.state_dict().items()}
-            files[HEAD] = save(matrices, metadata={HEAD_SHAPE: " ".join(map(str, shape))})
+            files[HEAD] = save(matrices, metadata={HEAD_SHAPE: " ".join(map(str, own_head.shape))})
         target = Path(path)
         write_folder(target, files)
         if not head:
@@ -972,14 +971,14 @@ def _read_head(folder: ModelFolder, hidden_size: int) -> MemoryActionHead:
             return MemoryActionHead(hidden_size)
     try:
         with safe_open(path, "pt") as file:
-            size, features, width = map(int, (file.metadata() or {})[HEAD_SHAPE].split())
+            size, *shape = map(int, (file.metadata() or {})[HEAD_SHAPE].split())
             if size != hidden_size:
                 raise ValueError(f"it takes embeddings of {size}, the model gives {hidden_size}")
-            head = MemoryActionHead(size, features, width)
+            head = MemoryActionHead(size, *shape)
             head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         if not all(bool(torch.isfinite(each).all()) for each in head.parameters()):
             raise ValueError("it is not finite")
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"the action head {path} cannot be loaded: {reason}.",

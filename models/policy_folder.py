@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS: Final = "policy.safetensors"
 ABOUT: Final = "policy.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _HEAD: Final = "head."
 """What the names of a head's weights begin with."""
 
@@ -37,6 +37,7 @@ class PolicyFolder:
     backbone_hash: str
     features: tuple[str, ...]
     head_width: int
+    head_gate: str | None
     trained: str
     lora_rank: int
     sha256: str
@@ -65,6 +66,7 @@ def save_policy(
         "backbone_hash": model.backbone_hash,
         "features": list(features),
         "head_width": head.width,
+        "head_gate": None if head.gate is None else features[head.gate],
         "trained": trained,
         "lora_rank": lora_rank,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -87,7 +89,8 @@ def read_policy(path: Path) -> PolicyFolder:
             "Name a folder that `athena train stage2` wrote (its `checkpoint`).",
         ) from error
     known = {
-        "format", "backbone_hash", "features", "head_width", "trained", "lora_rank", "sha256",
+        "format", "backbone_hash", "features", "head_width", "head_gate", "trained", "lora_rank",
+        "sha256",
     }  # fmt: skip
     if not isinstance(about, dict) or not known <= about.keys() or about["format"] != _FORMAT:
         raise CheckpointError(
@@ -104,6 +107,7 @@ def read_policy(path: Path) -> PolicyFolder:
         about["backbone_hash"],
         tuple(about["features"]),
         about["head_width"],
+        about["head_gate"],
         about["trained"],
         about["lora_rank"],
         about["sha256"],
@@ -196,4 +200,5 @@ def _fitting(model: OLMoEModel, path: Path, features: Sequence[str]) -> PolicyFo
 def _empty_head(model: OLMoEModel, about: PolicyFolder) -> MemoryActionHead:
     from models.action_head import MemoryActionHead
 
-    return MemoryActionHead(model.hidden_size, len(about.features), about.head_width)
+    gate = None if about.head_gate is None else about.features.index(about.head_gate)
+    return MemoryActionHead(model.hidden_size, len(about.features), about.head_width, gate)

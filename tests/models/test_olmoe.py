@@ -403,6 +403,23 @@ def test_the_head_takes_features_and_a_mask(model: OLMoEModel) -> None:
         model.set_action_head(MemoryActionHead(8))
 
 
+def test_a_gated_head_answers_each_sort_with_weights_of_its_own(model: OLMoEModel) -> None:
+    from models.olmoe import MemoryActionHead
+
+    head = MemoryActionHead(16, feature_size=3, width=8, gate=1)
+    rows, features = model.encode_batch(TEXTS), torch.zeros(5, 3)
+    features[:2, 1] = 1.0
+    logits = head(rows, features)
+    assert head.second is not None
+    assert torch.equal(logits[:2], head.second(rows, features)[:2])
+    assert torch.equal(logits[2:], head(rows)[2:])
+    logits[:2].sum().backward()
+    assert head.second.hidden.weight.grad is not None
+    assert head.hidden.weight.grad is None or not head.hidden.weight.grad.any()
+    with pytest.raises(ValueError, match="feature 3 of 3"):
+        MemoryActionHead(16, feature_size=3, gate=3)
+
+
 # --- dtype, saving, state
 
 

@@ -287,10 +287,12 @@ def prepare_policy(model: OLMoEModel, settings: Stage2Config, seed: int) -> None
 
 
 def fresh_head(model: OLMoEModel, settings: Stage2Config, seed: int) -> MemoryActionHead:
-    """An untrained head for the policy's features."""
+    """An untrained head for the policy's features: one set of weights for what is about a symbol, another
+    for what is about a topic."""
+    gate = FEATURES.index("has_topic")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MemoryActionHead(model.hidden_size, len(FEATURES), settings.head_width)
+        return MemoryActionHead(model.hidden_size, len(FEATURES), settings.head_width, gate)
 
 
 async def accuracy_of(
