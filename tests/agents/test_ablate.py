@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.ablate import Ablation, ablate, verdict
+from agents.ablate import Ablation, Comparison, ablate, verdict
 from agents.assemble import RunOptions
 from agents.worlds import DECOYS, SETUP, make_world
 from core.config import AthenaConfig
@@ -77,3 +77,18 @@ def test_an_arm_that_there_is_none_of_is_refused() -> None:
         ablate(AthenaConfig(), RunOptions(), world="noise", arms=("cleverness",))
     with pytest.raises(UsageError, match="needs --world planted"):
         ablate(AthenaConfig(), RunOptions(), world="noise", arms=("oracle",))
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [
+        ((0.001, 0.003), "The memory is worth +0.0020 nats"),
+        ((-0.001, 0.005), "No measurable gain from the memory, in nats a forecast (-0.0010"),
+        ((-0.003, -0.001), "No measurable gain from the memory: it costs 0.0020 nats"),
+    ],
+)
+def test_the_verdict_claims_a_gain_only_where_the_interval_lies_above_zero(
+    interval: tuple[float, float], says: str
+) -> None:
+    found = 0.002 if interval[1] > 0.0 else -0.002
+    assert verdict([Comparison("full", "none", "log_score", found, interval)]).startswith(says)
