@@ -1057,7 +1057,7 @@ def dry_run(config: AthenaConfig, environment: Mapping[str, str]) -> DryRunRepor
             "data", "mock" if panel.mock else "real", f"{panel.name}, {len(panel.symbols)} symbols"
         ),
         Part("calendar", "real", f"{panel.calendar}, {panel.interval} bars"),
-        *(Part(f"agent: {name}", "real", "rules") for name in names),
+        *(Part(f"agent: {name}", "real", "full") for name in names),
         Part(
             "broker",
             "mock",

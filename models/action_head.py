@@ -19,9 +19,9 @@ class MemoryActionHead(nn.Module):
 
     Shapes: `embedding` [D] or [B, D]; `features` [F] or [B, F] with F = `feature_size`; `mask` (true where
     an action is allowed) [7] or [B, 7]; the logits [7] or [B, 7], float32. With features the embedding
-    alone still works: features left out are zeros. Where feature `gate` is 1 a second set of weights answers
-    in the place of the first (a mixture of two experts with a hard gate): what is learnt of one sort of
-    event does not disturb what is known of the other.
+    alone still works: features left out are zeros. Where feature `gate` is 1 a second set of weights adds
+    its logits to those of the first, which then get no gradient: what is known of one sort of event is the
+    start for the other, and is not disturbed by what is learnt of it.
     Training and trading use no mask: an operation that cannot apply is executed, fails and costs.
     """
 
@@ -68,7 +68,8 @@ class MemoryActionHead(nn.Module):
         logits: torch.Tensor = self.out(nn.functional.gelu(self.hidden(inputs)))
         if self.second is not None and features is not None:
             here = features[..., self.gate].unsqueeze(-1) > 0.5
-            logits = torch.where(here, self.second(embedding, features), logits)
+            more = logits.detach() + self.second(embedding, features)
+            logits = torch.where(here, more, logits)
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
         return logits
