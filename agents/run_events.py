@@ -139,7 +139,7 @@ def printed(line: News, now: datetime) -> MemoryEvent:
         symbol=line.symbol,
         source="wire",
         at=now,
-        topic=short(" ".join(telling_words([line]))),
+        topic=short(" ".join([line.symbol, *telling_words([line])]).strip()),
         more={"published": stamp(line.time)},
     )
 

@@ -145,7 +145,7 @@ class MemoryState:
 
     @property
     def closest(self) -> MemoryHit | None:
-        """The live entry of the event's symbol and kind that is most like it."""
+        """The live entry of the same matter (`MemoryEvent.about`) that is most like the event."""
         return self.hits[0] if self.hits else None
 
 
@@ -514,8 +514,9 @@ def _leaning(counts: Sequence[float]) -> float:
 
 
 def _topic_of(topic: object) -> str:
-    """What a topic begins with, up to its colon."""
-    return topic.partition(":")[0] if isinstance(topic, str) else ""
+    """What a topic begins with, up to its colon; empty for anything else."""
+    head, colon, _ = topic.partition(":") if isinstance(topic, str) else ("", "", "")
+    return head if colon else ""
 
 
 # What is done
@@ -552,7 +553,7 @@ def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(now)
     if "credit" in before:
         result["credit"] = before["credit"]
-    counts, added = _numbers(before.get("counts")), _numbers(now.get("counts"))
+    counts, added = _tally(before.get("counts")), _tally(now.get("counts"))
     if not counts or len(counts) != len(added):
         return result
     result["counts"] = [round(a + b, 3) for a, b in zip(counts, added, strict=True)]

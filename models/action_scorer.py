@@ -52,9 +52,18 @@ class HeadScorer:
         """The head's answer, [B, 7], with gradients."""
         head = self.head or self.model.action_head
         assert head is not None, "embed() raises before load()"
+        return self.answer(head, embeddings_BD, features_BF)
+
+    def answer(
+        self, head: MemoryActionHead, embeddings_BD: torch.Tensor, features_BF: torch.Tensor
+    ) -> torch.Tensor:
+        """What a head says of the half of the state that is used, [B, 7]; the gate is always seen."""
         if not self.use_text:
             embeddings_BD = embeddings_BD * 0.0
         if not self.use_features:
-            features_BF = features_BF * 0.0
+            hidden_BF = features_BF * 0.0
+            if head.gate is not None:
+                hidden_BF[:, head.gate] = features_BF[:, head.gate]
+            features_BF = hidden_BF
         logits: torch.Tensor = head(embeddings_BD, features_BF.to(embeddings_BD.device))
         return logits

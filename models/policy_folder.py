@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS: Final = "policy.safetensors"
 ABOUT: Final = "policy.json"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _HEAD: Final = "head."
 """What the names of a head's weights begin with."""
 

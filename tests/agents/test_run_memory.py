@@ -16,7 +16,7 @@ from agents.learning import SpeedMixture
 from agents.mind import Mind
 from agents.news import MARKET, News, NewsFeed
 from agents.remembered import Remembered
-from agents.run_events import Outcome, jumped, outcome_event
+from agents.run_events import Outcome, jumped, outcome_event, printed
 from agents.run_memory import CachedEmbedder, RunMemory
 from agents.sources import AnalogEvidence, Climatology
 from core.clock import ReplayClock
@@ -155,9 +155,11 @@ def test_outcomes_of_one_topic_and_step_are_one_event_whatever_their_symbols() -
     assert event.text.endswith("and 2 more")
 
 
-def test_moves_of_two_symbols_at_once_are_two_matters() -> None:
+def test_moves_and_lines_of_two_symbols_at_once_are_two_matters() -> None:
     now = datetime(2014, 3, 3, tzinfo=UTC)
     assert jumped("A", 0.1, now).about != jumped("B", 0.1, now).about
+    lines = [News(now, symbol, "earnings beat by 5 percent") for symbol in ("A", "B", MARKET)]
+    assert len({printed(line, now).topic for line in lines}) == 3
 
 
 def test_nothing_is_recalled_before_it_is_known_and_an_empty_memory_adds_no_line() -> None:

@@ -145,6 +145,7 @@ class Episode:
 
     `truth` maps every listed fact to the claim in force, or None; `withdrawn` are the facts that a true
     withdrawal ended. `ahead_deviations` is the return of the five bars after the last note, in deviations.
+    `fresh` are the numbers of the notes that come to an empty context.
     """
 
     id: str
@@ -157,6 +158,7 @@ class Episode:
     truth: Mapping[Fact, Claim | None]
     withdrawn: frozenset[Fact]
     ahead_deviations: float
+    fresh: frozenset[int] = frozenset({FIRST_NOTES})
 
     @property
     def notes(self) -> tuple[Note, ...]:

@@ -180,10 +180,8 @@ class StepwiseGRPO:
         scorer = self._bound()
         with torch.no_grad(), self._reference_backbone():
             given = self._embed(batch.texts)
-            given = given if scorer.use_text else given * 0.0
-            features = batch.features if scorer.use_features else batch.features * 0.0
-            scores: torch.Tensor = self._reference(given, features).log_softmax(-1)
-            return scores
+            scores = scorer.answer(self._reference, given, batch.features)
+            return scores.log_softmax(-1)
 
     @contextmanager
     def _reference_backbone(self) -> Iterator[None]:

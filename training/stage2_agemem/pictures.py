@@ -27,6 +27,15 @@ def draw_curves(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
         marker="o",
         markersize=3,
     )
+    of_runs = [row for row in metrics if "run_accuracy_frac" in row]
+    if of_runs:
+        accuracy.plot(
+            [row["update"] for row in of_runs],
+            [row["run_accuracy_frac"] for row in of_runs],
+            label="a run's events, likeliest action",
+            marker="s",
+            markersize=3,
+        )
     accuracy.set_ylabel("right answers, share")
     accuracy.set_ylim(0, 1)
     accuracy.legend(loc="lower right")

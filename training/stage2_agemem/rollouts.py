@@ -28,7 +28,7 @@ from memory.policy import (
 )
 from memory.stores.sqlite import SqliteStore
 from training.stage2_agemem import reader
-from training.stage2_agemem.episodes import FIRST_NOTES, Episode
+from training.stage2_agemem.episodes import Episode
 from training.stage2_agemem.rewards import (
     DEFAULT_WEIGHTS,
     RewardParts,
@@ -231,7 +231,7 @@ async def _walk(
         for member in present:
             note = member.job.episode.notes[number]
             member.clock.moment = note.event.at
-            if number == FIRST_NOTES:
+            if number in member.job.episode.fresh:
                 member.context = settings.context()
             seats.append(
                 Seat(

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from agents.news import News
+from agents.news import MARKET, News
 from agents.run_events import (
     NEWS_TOPIC,
     SIZES,
@@ -57,6 +57,8 @@ TOGETHER_SHARE: Final = 0.2
 """Of the outcomes, those of two symbols at once."""
 OUTCOME_SHARE: Final = 0.85
 """Of the events; the rest are news lines, fills, trades and jumps."""
+MARKET_SHARE: Final = 0.2
+"""Of the news lines, those about no symbol."""
 LEANING_ASKED: Final = 0.7
 """Share of the questions that are about a topic that leans."""
 SYMBOLS: Final = 4
@@ -83,7 +85,8 @@ class _Topic:
 def run_episode(
     paths: Sequence[Path], number: int, *, seed: int, notes: int = RUN_NOTES, questions: int
 ) -> Episode:
-    """Episode `number` of a run's events; with fewer `notes` the questions come after that many.
+    """Episode `number` of a run's events; with fewer `notes` the questions come after that many, and are
+    about topics that came up. Each event comes to an empty context, as each step of a run does.
 
     The regime is that of a real bar of `paths`. Every fact is a topic; its claim's direction is the way it
     leans, and None stands for a topic that does not.
@@ -104,6 +107,8 @@ def run_episode(
         made.append(
             Note(place, event, fact, "new", "fact" if topic else "chatter", "plain", None, True)
         )
+    told = {note.event.topic for note in made[:notes] if note.role == "fact"}
+    came = [topic for topic in topics if short(topic.text) in told]
     truth = {
         facts[topic.text]: Claim(0.0, topic.lean, 0) if topic.lean else None for topic in topics
     }
@@ -111,15 +116,14 @@ def run_episode(
         id=f"run-{seed}-{number}",
         split="train",
         symbol=path.symbol,
-        situation=Situation(
-            frozenset(symbols), regime, round(rank, 4), round(trend, 4), plan=f"run of {SYMBOLS}, {regime}"
-        ),
+        situation=Situation(frozenset({*symbols, MARKET}), regime, round(rank, 4), round(trend, 4)),
         first=tuple(made[:notes]),
         later=(),
-        questions=tuple(_question(draw, topics, facts) for _ in range(questions)),
+        questions=tuple(_question(draw, came or topics, facts) for _ in range(questions)),
         truth=truth,
         withdrawn=frozenset(),
         ahead_deviations=0.0,
+        fresh=frozenset(range(RUN_NOTES)),
     )  # fmt: skip
 
 
@@ -165,15 +169,16 @@ def _event(
         pool = topics[NEWS_TOPICS:] if states else topics[:NEWS_TOPICS]
         topic = pool[int(draw.integers(len(pool)))]
         together = 1 + int(draw.random() < TOGETHER_SHARE)
-        outcomes = [_outcome(draw, symbols, topic, at) for _ in range(together)]
+        whose = draw.permutation(len(symbols))[:together]
+        outcomes = [_outcome(draw, symbols[i], topic, at) for i in whose]
         return outcome_event(topic.text, outcomes, at), topic
     return _other(draw, topics, symbol, at), None
 
 
-def _outcome(draw: Generator, symbols: Sequence[str], topic: _Topic, at: datetime) -> Outcome:
+def _outcome(draw: Generator, symbol: str, topic: _Topic, at: datetime) -> Outcome:
     moved = float(draw.normal(LEAN_DEVIATIONS * topic.lean, 1.0))
     return Outcome(
-        symbols[int(draw.integers(len(symbols)))],
+        symbol,
         (at - timedelta(days=7)).isoformat()[:10],
         int(np.searchsorted(EDGES, moved, side="right")),
         0.03 * moved,
@@ -188,7 +193,8 @@ def _other(draw: Generator, topics: Sequence[_Topic], symbol: str, at: datetime)
     match int(draw.integers(5)):
         case 0 | 1:
             topic = topics[int(draw.integers(NEWS_TOPICS))]
-            return printed(News(at, symbol, topic.text.removeprefix(NEWS_TOPIC)), at)
+            about = MARKET if draw.random() < MARKET_SHARE else symbol
+            return printed(News(at, about, topic.text.removeprefix(NEWS_TOPIC)), at)
         case 2:
             order = f"o-{int(draw.integers(1_000_000)):06d}"
             return filled(Fill(order, symbol, shares, price, 1.0, 0.0, 0.0), at)

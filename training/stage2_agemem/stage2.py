@@ -90,6 +90,7 @@ def stage2_train(
                 state.stages,
                 {
                     "accuracy_frac": state.best_accuracy_frac,
+                    "run_accuracy_frac": state.best_run_accuracy_frac,
                     "update": state.best_update,
                     "episodes": settings.eval_episodes,
                 },
@@ -194,6 +195,7 @@ def _train(  # noqa: PLR0917
                 "stage": state.stage,
                 "seed": trainer.seed,
                 "validation_accuracy_frac": state.best_accuracy_frac,
+                "run_accuracy_frac": state.best_run_accuracy_frac,
                 "settings": settings.model_dump(mode="json"),
             },
         )

@@ -55,7 +55,9 @@ class TrainerState:
     update: int = 0
     stage: str = TrainingStage.SINGLE_TOOL.value
     stage_began: int = 0
+    best_score: float = -1.0
     best_accuracy_frac: float = -1.0
+    best_run_accuracy_frac: float | None = None
     best_update: int = 0
     stage_best: float = -1.0
     without_better: int = 0
@@ -114,7 +116,7 @@ class AgeMemTrainer:
     async def train(self) -> TrainerState:
         """From where the state stands to the last update. The state may be saved after every update."""
         state = self.state
-        if state.update == 0 and state.best_accuracy_frac < 0.0:
+        if state.update == 0 and state.best_score < 0.0:
             await self._validate()
         while state.update < self.settings.steps:
             stage = TrainingStage(state.stage)
@@ -244,20 +246,24 @@ class AgeMemTrainer:
         return torch.stack(rows).double()
 
     async def _validate(self) -> dict[str, Any]:
-        """Greedy accuracy on the validation's episodes; the best weights by that on desk notes are kept."""
+        """Greedy accuracy on desk notes, and on a run's events; the best weights by both, weighed as they are
+        in training, are kept. A plateau is one of desk notes."""
         state = self.state
         accuracy = await accuracy_of(self.policy, self._validation, self._rollouts)
-        if accuracy > state.best_accuracy_frac:
-            state.best_accuracy_frac, state.best_update = accuracy, state.update
-            self._save(self, "best")
         if accuracy > state.stage_best + PLATEAU:
             state.stage_best, state.without_better = accuracy, 0
         else:
             state.without_better += 1
-        told = {"validation_accuracy_frac": round(accuracy, 6)}
+        told, score = {"validation_accuracy_frac": round(accuracy, 6)}, accuracy
+        of_runs: float | None = None
         if self._run_validation:
             of_runs = await accuracy_of(self.policy, self._run_validation, self._rollouts)
             told["run_accuracy_frac"] = round(of_runs, 6)
+            score += self.settings.run_frac * (of_runs - accuracy)
+        if score > state.best_score:
+            state.best_score, state.best_update = score, state.update
+            state.best_accuracy_frac, state.best_run_accuracy_frac = accuracy, of_runs
+            self._save(self, "best")
         return told
 
     def state_dict(self) -> dict[str, Any]:
@@ -287,8 +293,8 @@ def prepare_policy(model: OLMoEModel, settings: Stage2Config, seed: int) -> None
 
 
 def fresh_head(model: OLMoEModel, settings: Stage2Config, seed: int) -> MemoryActionHead:
-    """An untrained head for the policy's features: one set of weights for what is about a symbol, another
-    for what is about a topic."""
+    """An untrained head for the policy's features, with a second set of weights that adds to the first where
+    an event is about a topic."""
     gate = FEATURES.index("has_topic")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
