@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.protocols import History, State, Strategy
 from core.types import Target
@@ -70,7 +70,7 @@ def backtest(
     seed: int | None = None,
     symbols: Sequence[str] | str | None = None,
     universe: str | Path | None = None,
-    agents: str = "full",
+    agents: Literal["full", "rules"] = "full",
     views: str | Path | None = None,
     news: str | Path | None = None,
     memory: str | Path | None = None,
@@ -109,6 +109,7 @@ def backtest(
         no_risk=no_risk,
         runs_dir=None if runs_dir is None else Path(runs_dir),
         seed=seed,
+        environment=os.environ,
     )
     return run_backtest(_config(config), options)
 

@@ -85,7 +85,7 @@ def run_options(command: Decorated) -> Decorated:
         ),
         click.option(
             "--agents",
-            type=click.Choice(["rules", "full"]),
+            type=click.Choice(["full", "rules"]),
             default="full",
             show_default=True,
             help="Which agents decide: with model, memory and learning, or the rules alone.",

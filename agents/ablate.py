@@ -333,10 +333,8 @@ def verdict(differences: Sequence[Comparison]) -> str:
             if low > 0.0:
                 return f"The memory is worth {each.difference:+.4f} nats a forecast {between}."
             if high < 0.0:
-                return (
-                    f"No measurable gain from the memory: it costs {-each.difference:.4f} nats a forecast "
-                    f"{between}."
-                )
+                cost = f"The memory costs {-each.difference:.4f} nats a forecast {between}"
+                return f"{cost}: no measurable gain."
             return f"No measurable gain from the memory, in nats a forecast {between}."
     return "No arm without a memory was run."
 

@@ -112,7 +112,7 @@ class RunOptions:
     universe: Path | None = None
     start: str | None = None
     end: str | None = None
-    agents: str = "rules"
+    agents: Literal["full", "rules"] = "rules"
     news: Path | NewsFeed | None = None
     memory: Path | None = None
     model: SharedModel | None = None
@@ -155,6 +155,17 @@ class Deciders:
     name: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedParts | None = None
+
+    def notes(self, panel: Panel) -> list[str]:
+        """What of the inputs could not be used."""
+        if self.learned is None or self.learned.news is None:
+            return []
+        lost = self.learned.news.passed_over(panel.symbols)
+        if not lost:
+            return []
+        count = sum(lost.values())
+        lines = "line of news was" if count == 1 else "lines of news were"
+        return [f"{count:,} {lines} passed over, for the data have no such symbol: {_some(lost)}."]
 
     @asynccontextmanager
     async def remembering(
@@ -439,15 +450,7 @@ def run_notes(account: Account, deciders: Deciders) -> list[str]:
             )
         if isinstance(agents.strategy, WeightsStrategy):
             notes += _weights_notes(agents.strategy)
-    if deciders.learned is not None and deciders.learned.news is not None:
-        lost = deciders.learned.news.passed_over(panel.symbols)
-        if lost:
-            count = sum(lost.values())
-            lines = "line of news was" if count == 1 else "lines of news were"
-            notes.append(
-                f"{count:,} {lines} passed over, for the data have no such symbol: {_some(lost)}."
-            )
-    return notes
+    return notes + deciders.notes(panel)
 
 
 def _some(counts: Mapping[str, int]) -> str:
@@ -788,7 +791,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
             return await run_step(account, row)
 
     record = run_sync(go())
-    notes = list(panel.notes)
+    notes = [*panel.notes, *deciders.notes(panel)]
     if holdings is not None and holdings.cash_usd is None:
         notes.append("The holdings have no CASH line: cash is taken to be 0.")
     age = _age_note(panel, row, options.as_of)
@@ -1045,6 +1048,8 @@ def dry_run(config: AthenaConfig, environment: Mapping[str, str]) -> DryRunRepor
     last = min(span.first + 1, span.last)
 
     async def cycle() -> None:
+        assert deciders.learned is not None
+        await deciders.learned.try_server(environment)
         async with deciders.remembering(account, None, environment):
             await replay(account, Span(span.first, last))
 

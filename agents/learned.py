@@ -228,9 +228,20 @@ class LearnedParts:
             for ending in ("", "-wal", "-shm"):
                 (folder / f"{MEMORY_FILE}{ending}").unlink(missing_ok=True)
             return
-        store = neo4j_store(self.config.memory.neo4j_uri, environment, folder.name)
+        await self._erase_run(folder.name, environment)
+
+    async def _erase_run(self, run: str, environment: Mapping[str, str]) -> None:
+        store = neo4j_store(self.config.memory.neo4j_uri, environment, run)
         await store.open()
         await store.erase_run()
+
+    async def try_server(self, environment: Mapping[str, str]) -> None:
+        """Open the Neo4j server that runs would use, if they use one, and leave no run there.
+
+        Raises: ConfigError, MemoryStoreError.
+        """
+        if self.config.memory.store == "neo4j":
+            await self._erase_run("dry-run", environment)
 
     @property
     def _copies(self) -> bool:

@@ -31,6 +31,7 @@ MARKET = ""
 """The symbol of a line that is about none, and so about all."""
 MAX_TEXT_CHARACTERS = 1_000
 """What is kept of one line; the rest is cut off."""
+MAX_SYMBOL_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,9 @@ def telling_words(lines: Sequence[News]) -> list[str]:
 def read_news(source: Path) -> NewsFeed:
     """Raises: DataError, naming the row, for a time that is none or has no zone, and for missing columns."""
     sheet = read_sheet(source, ("time", "symbol", "text"), "news", {"created_at": "time"})
-    symbols = sheet.frame["symbol"].fillna(MARKET).astype(str).str.strip().tolist()
+    symbols = [
+        name[:MAX_SYMBOL_CHARACTERS] for name in _texts(sheet.frame["symbol"].fillna(MARKET))
+    ]
     cells = sheet.frame["time"]
     stamps, faults = read_stamps(cells, sheet.lines, sheet.name)
     cure = "Write times with their zone: 2014-06-09T16:00:00-04:00 or 2014-06-09T20:00:00Z."

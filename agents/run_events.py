@@ -76,7 +76,8 @@ def answered(answers: Sequence[Answer], now: datetime) -> list[MemoryEvent]:
 
 
 def outcome_event(topic: str, outcomes: Sequence[Outcome], now: datetime) -> MemoryEvent:
-    """What followed a topic: a tally of the buckets, and the mean of the states' numbers."""
+    """What followed a topic: a tally of the buckets, and the mean of the states' numbers. Of several symbols
+    the first stands for the event."""
     counts = [0.0] * BUCKET_COUNT
     for outcome in outcomes:
         counts[outcome.bucket] += 1.0
@@ -174,14 +175,23 @@ def news_topic(lines: Sequence[News]) -> str:
     return NEWS_TOPIC + " ".join(telling_words(lines))
 
 
-SIZES = ((0.75, "calm"), (1.25, "even"), (math.inf, "wild"))
-TRENDS = ((-0.8, "falling"), (0.8, "level"), (math.inf, "rising"))
+_SIZES = ((0.75, "calm"), (1.25, "even"), (math.inf, "wild"))
+_TRENDS = ((-0.8, "falling"), (0.8, "level"), (math.inf, "rising"))
+SIZE_WORDS = tuple(word for _, word in _SIZES)
+"""Words for volatility in units of the 20-bar one."""
+TREND_WORDS = tuple(word for _, word in _TRENDS)
+"""Words for the trend in deviations."""
 
 
 def state_topic(short_ratio: float, long_ratio: float, trend_ratio: float) -> str:
     """A state in three words of which each has three values."""
-    week, quarter = _word(short_ratio, SIZES), _word(long_ratio, SIZES)
-    return f"{STATE_TOPIC}week-{week} quarter-{quarter} trend-{_word(trend_ratio, TRENDS)}"
+    return state_in_words(
+        _word(short_ratio, _SIZES), _word(long_ratio, _SIZES), _word(trend_ratio, _TRENDS)
+    )
+
+
+def state_in_words(week: str, quarter: str, trend: str) -> str:
+    return f"{STATE_TOPIC}week-{week} quarter-{quarter} trend-{trend}"
 
 
 def _word(value: float, words: Sequence[tuple[float, str]]) -> str:

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.config import AthenaConfig
-from memory.policy import FEATURES, NOTHING, Choice, LearnedChooser, MemoryPolicy, MemoryState
+from memory.policy import FEATURES, LearnedChooser, MemoryPolicy
 from memory.rules import rule_policy
 from models.olmoe import OLMoEModel
 from models.policy_folder import load_scorer, shipped_policy
 from training.stage2_agemem.episodes import Episode
 from training.stage2_agemem.evaluate import bootstrap_interval
+from training.stage2_agemem.references import reference_policy
 from training.stage2_agemem.rollouts import CountedTokens, Job, RolloutSettings, run_jobs
 from training.stage2_agemem.run_episodes import run_episode
 from training.stage2_agemem.sources import paths_for
@@ -37,25 +37,6 @@ from training.stage2_agemem.sources import paths_for
 SEED = 2**30
 QUESTIONS = 12
 RULES = ("none", "keep_all", "recency", "random", "heuristic")
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Keeps tallies of the topics that lean, and nothing else."""
-
-    episodes: dict[str, Episode]
-
-    def choose(
-        self, states: Sequence[MemoryState], draws: npt.NDArray[np.float64] | None
-    ) -> list[Choice]:
-        return [Choice(self._action(state)) for state in states]
-
-    def _action(self, state: MemoryState) -> str:
-        episode = self.episodes[state.name.split("/", maxsplit=1)[0]]
-        leaning = {fact.topic for fact, claim in episode.truth.items() if claim is not None}
-        if state.event.kind != "outcome" or state.event.topic not in leaning:
-            return NOTHING
-        return "add" if state.closest is None else "update"
 
 
 def accuracies(
@@ -92,7 +73,7 @@ def main() -> None:
         )
         for path in chosen.checkpoint or [shipped_policy()]
     ]
-    known = MemoryPolicy("known", Known({each.id: each for each in episodes}))
+    known = reference_policy("known", episodes)
     print("| cap | policy | right | 95 % | trained less it, 95 % |")
     print("|---|---|---|---|---|")
     for word in chosen.caps.split(","):

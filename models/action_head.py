@@ -55,13 +55,13 @@ class MemoryActionHead(nn.Module):
         features: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        inputs = self.norm(embedding.float())
+        inputs = self.norm(embedding.to(self.out.weight.dtype))
         if features is not None:
             if features.shape[-1] != self.feature_size:
                 raise ValueError(
                     f"{features.shape[-1]} features for a head that takes {self.feature_size}."
                 )
-            inputs = torch.cat([inputs, features.float()], dim=-1)
+            inputs = torch.cat([inputs, features.to(inputs.dtype)], dim=-1)
         elif self.feature_size:
             nothing = inputs.new_zeros((*inputs.shape[:-1], self.feature_size))
             inputs = torch.cat([inputs, nothing], dim=-1)

@@ -102,6 +102,11 @@ def read_policy(path: Path) -> PolicyFolder:
             f"{path / WEIGHTS} has the SHA-256 {found[:12]}..., {about['sha256'][:12]}... is written.",
             "The file is damaged or altered: copy or train it again.",
         )
+    if about["head_gate"] not in {None, *about["features"]}:
+        raise CheckpointError(
+            f"{path / ABOUT} has the gate {about['head_gate']!r}, which is none of its features.",
+            "The file is damaged or altered: copy or train it again.",
+        )
     return PolicyFolder(
         path,
         about["backbone_hash"],

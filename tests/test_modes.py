@@ -607,6 +607,27 @@ def test_a_dry_run_names_every_part_and_what_it_is(athena: Athena) -> None:
     assert report["sends_orders"] is False
 
 
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        (["olmoe.model_path=absent"], "ModelError", "absent"),
+        (
+            ["memory.store=neo4j", "memory.neo4j_uri=bolt://127.0.0.1:1"],
+            "ConfigError",
+            "NEO4J_PASSWORD",
+        ),
+    ],
+)
+def test_a_dry_run_builds_the_model_and_opens_the_memory(
+    here: Athena, monkeypatch: pytest.MonkeyPatch, settings: list[str], kind: str, said: str
+) -> None:
+    monkeypatch.delenv("NEO4J_PASSWORD", raising=False)
+    words = [word for setting in settings for word in ("--set", setting)]
+    error = refuse(here, "dry-run", *words)
+    assert error["kind"] == kind
+    assert said in error["message"]
+
+
 def test_a_dry_run_fails_when_another_distribution_brings_one_of_our_names(
     athena: Athena, tmp_path: Path
 ) -> None:

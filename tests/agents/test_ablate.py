@@ -84,7 +84,10 @@ def test_an_arm_that_there_is_none_of_is_refused() -> None:
     [
         ((0.001, 0.003), "The memory is worth +0.0020 nats"),
         ((-0.001, 0.005), "No measurable gain from the memory, in nats a forecast (-0.0010"),
-        ((-0.003, -0.001), "No measurable gain from the memory: it costs 0.0020 nats"),
+        (
+            (-0.003, -0.001),
+            "The memory costs 0.0020 nats a forecast (-0.0030 to -0.0010): no meas",
+        ),
     ],
 )
 def test_the_verdict_claims_a_gain_only_where_the_interval_lies_above_zero(

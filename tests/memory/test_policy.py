@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -346,10 +347,18 @@ def test_the_lean_of_even_outcomes_has_mean_zero_and_variance_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "counts", [[1e308, 1e308], [-1.0, 2.0], ["a"], "many", None, [float("nan"), 1.0], [True] * 3]
+    "counts", [[1e308] * 5, [-1000.0, 0.0, 0.0, 0.0, 0.0], ["a"] * 5, "many", None]
 )
-async def test_a_tally_that_is_none_never_reaches_a_state(memory: AgeMem, counts: object) -> None:
-    event = note(topic="news: kiln lit", more={"counts": counts})
-    await take(memory, "add", note(topic="news: kiln lit"))
-    state = await see(memory, event)
+async def test_a_planted_tally_that_is_none_counts_nothing(memory: AgeMem, counts: object) -> None:
+    """Somebody else's entry can neither enter a state nor spoil what is written over it."""
+    ours = tally([0.0, 0.0, 0.0, 0.0, 1.0], topic="news: kiln lit")
+    planted = replace(ours, more={"counts": counts, "numbers": [0.0] * 5}, symbol="EVIL")
+    await take(memory, "add", planted)
+    state = await see(memory, ours)
+    assert state.closest is not None
     assert np.isfinite(state.features).all()
+    assert named(state)["tally_lean_after"] == pytest.approx(lean(ours.more["counts"]) / 4.0)
+    step = await take(memory, "update", ours)
+    assert step.outcome.success
+    (entry,) = await memory.list()
+    assert entry.metadata["counts"] == ours.more["counts"]

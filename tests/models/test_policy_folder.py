@@ -65,6 +65,9 @@ def test_a_damaged_or_missing_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="SHA-256"):
         read_policy(tmp_path)
     about = json.loads((tmp_path / "policy.json").read_text())
+    (tmp_path / "policy.json").write_text(json.dumps(about | {"head_gate": "moon"}))
+    with pytest.raises(CheckpointError):
+        read_policy(tmp_path)
     (tmp_path / "policy.json").write_text(json.dumps(about | {"format": 99}))
     with pytest.raises(CheckpointError, match="not of this version"):
         read_policy(tmp_path)

@@ -74,7 +74,8 @@ def answer(
 
 
 def _outlook(entries: Sequence[Readable], fitting: Sequence[int]) -> Answer:
-    """Which way the tallies of a topic lean, taken together; that it does not, while they say too little."""
+    """Which way the tallies of a topic lean, taken together; that it does not, while they say too little.
+    The best hit stands for all of them."""
     tallies = [entries[place].metadata.get("counts") for place in fitting]
     counts = [sum(each) for each in zip(*[tally for tally in tallies if tally], strict=True)]
     leaning = lean(counts)

@@ -1,6 +1,7 @@
 """The policies that a trained one is measured against, beside the plain rules of `memory/rules.py`.
 
     oracle      knows the questions and the truth: shows that the questions can be answered
+    known       of a run's events: knows which topics lean
     attainable  knows the world's constants, not the questions: the fair ceiling
     fitted      a logistic model of which note will be an answer, with a tuned threshold
 
@@ -180,6 +181,13 @@ class Baselines:
     answers: AnswerModel | None
 
 
+def known_topics(episode: Episode, note: Note, state: MemoryState) -> str:
+    """Of a run's events: keep tallies of the topics that lean, and nothing else."""
+    if note.role != "fact" or episode.truth[note.fact] is None:
+        return NOTHING
+    return "add" if state.closest is None else "update"
+
+
 @cache
 def baselines() -> Baselines:
     """The tuned references as they are shipped."""
@@ -211,9 +219,14 @@ def heuristic_policy() -> MemoryPolicy:
 
 
 def reference_policy(name: str, episodes: Sequence[Episode]) -> MemoryPolicy:
-    """`oracle` or `attainable`, knowing these episodes."""
+    """`oracle`, `attainable`, or for a run's events `known`, knowing these episodes."""
     found = baselines()
-    rule: Rule = oracle if name == "oracle" else Attainable(found.add_gain, found.update_gain)
+    rules: dict[str, Rule] = {
+        "oracle": oracle,
+        "attainable": Attainable(found.add_gain, found.update_gain),
+        "known": known_topics,
+    }
+    rule = rules[name]
     chooser = EpisodeChooser(rule)
     chooser.know(episodes)
     return MemoryPolicy(name, chooser)

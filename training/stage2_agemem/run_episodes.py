@@ -23,8 +23,8 @@ import numpy as np
 from agents.news import MARKET, News
 from agents.run_events import (
     NEWS_TOPIC,
-    SIZES,
-    TRENDS,
+    SIZE_WORDS,
+    TREND_WORDS,
     Outcome,
     filled,
     jumped,
@@ -32,7 +32,7 @@ from agents.run_events import (
     outcome_event,
     printed,
     short,
-    state_topic,
+    state_in_words,
     traded,
 )
 from agents.sources import CASE_FEATURES
@@ -141,13 +141,8 @@ def _topics(draw: Generator) -> list[_Topic]:
         line = News(datetime(2000, 1, 1, tzinfo=UTC), "", f"{subject} {deed}")
         found.setdefault(news_topic([line]), _leaning(draw, NEWS_LEAN_CHANCE))
     while len(found) < NEWS_TOPICS + STATE_TOPICS:
-        values = [
-            min(limit, 1.5) - 0.01
-            for limit, _ in (
-                SIZES[int(draw.integers(3))], SIZES[int(draw.integers(3))], TRENDS[int(draw.integers(3))],
-            )
-        ]  # fmt: skip
-        found.setdefault(state_topic(*values), _leaning(draw, STATE_LEAN_CHANCE))
+        words = [each[int(draw.integers(3))] for each in (SIZE_WORDS, SIZE_WORDS, TREND_WORDS)]
+        found.setdefault(state_in_words(*words), _leaning(draw, STATE_LEAN_CHANCE))
     topics = [_Topic(text, lean) for text, lean in found.items()]
     if not any(topic.lean for topic in topics):
         topics[0] = _Topic(topics[0].text, 1 if draw.random() < 0.5 else -1)
@@ -211,6 +206,7 @@ def _other(draw: Generator, topics: Sequence[_Topic], symbol: str, at: datetime)
 def _question(draw: Generator, topics: Sequence[_Topic], facts: dict[str, Fact]) -> Question:
     leaning = [topic for topic in topics if topic.lean]
     level = [topic for topic in topics if not topic.lean]
-    pool = leaning if not level or draw.random() < LEANING_ASKED else level
+    pool = leaning if draw.random() < LEANING_ASKED else level
+    pool = pool or leaning or level
     topic = pool[int(draw.integers(len(pool)))]
     return Question("outlook", facts[topic.text], topic.text, topic.lean or None)

@@ -98,7 +98,12 @@ def test_kl_to_an_equal_policy_is_flat_and_to_another_it_points_back() -> None:
     )
 
 
-def test_the_gradient_of_the_loss_is_its_slope(model: OLMoEModel) -> None:
+@pytest.mark.parametrize(
+    ("about_topics", "name"), [(False, "hidden.weight"), (True, "second.hidden.weight")]
+)
+def test_the_gradient_of_the_loss_is_its_slope(
+    model: OLMoEModel, about_topics: bool, name: str
+) -> None:
     made = grpo_of(model, kl_coefficient=0.1, entropy_coefficient=0.05, clip=0.9)
     batch = batch_of(made, [0.7, -0.4, 1.1, 0.2])
     assert made.scorer is not None
@@ -109,36 +114,29 @@ def test_the_gradient_of_the_loss_is_its_slope(model: OLMoEModel) -> None:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+    features = batch.features.double()
+    features[:, FEATURES.index("has_topic")] = float(about_topics)
     batch = StepBatch(
-        batch.texts,
-        batch.features.double(),
-        batch.actions,
-        batch.old.double(),
-        batch.advantages.double(),
+        batch.texts, features, batch.actions, batch.old.double(), batch.advantages.double()
     )
-    head_forward = type(head).forward
-
-    def in_double(self, embedding, features=None, mask=None):  # type: ignore[no-untyped-def]
-        inputs = torch.cat([self.norm(embedding.double()), features.double()], dim=-1)
-        return self.out(torch.nn.functional.gelu(self.hidden(inputs)))
-
-    type(head).forward = in_double  # type: ignore[method-assign]
-    try:
-        made.compute_loss(batch, 4.0).loss.backward()  # type: ignore[no-untyped-call]
-        slope = gradients(made)["hidden.weight"]
-        weight = head.hidden.weight
-        for place in ((0, 3), (5, 40), (7, 128)):
-            with torch.no_grad():
-                weight[place] += 1e-6
-                up = float(made.compute_loss(batch, 4.0).loss.detach())
-                weight[place] -= 2e-6
-                down = float(made.compute_loss(batch, 4.0).loss.detach())
-                weight[place] += 1e-6
-            assert (up - down) / 2e-6 == pytest.approx(
-                float(slope[place].detach()), rel=1e-4, abs=1e-8
-            )
-    finally:
-        type(head).forward = head_forward  # type: ignore[method-assign]
+    made.compute_loss(batch, 4.0).loss.backward()  # type: ignore[no-untyped-call]
+    slope = gradients(made)[name]
+    weight = dict(head.named_parameters())[name]
+    for place in ((0, 3), (5, 40), (7, 128)):
+        with torch.no_grad():
+            weight[place] += 1e-6
+            up = float(made.compute_loss(batch, 4.0).loss.detach())
+            weight[place] -= 2e-6
+            down = float(made.compute_loss(batch, 4.0).loss.detach())
+            weight[place] += 1e-6
+        assert (up - down) / 2e-6 == pytest.approx(float(slope[place].detach()), rel=1e-4, abs=1e-8)
+    # What is learnt of topics changes nothing of what is known of symbols, and the other way round.
+    others = [
+        gradient
+        for each, gradient in gradients(made).items()
+        if each.startswith("second") is not about_topics
+    ]
+    assert not any(gradient.any() for gradient in others)
 
 
 def test_the_leave_one_out_estimator_is_unbiased_on_a_bandit() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from memory.policy import NOTHING, Choice, MemoryPolicy, MemoryState
+from core.config import Stage2Config
+from memory.policy import NOTHING, MemoryPolicy, MemoryState
 from memory.rules import RuleChooser, rule_policy
 from training.stage2_agemem import reader
-from training.stage2_agemem.episodes import Episode, Fact, Path, Question
+from training.stage2_agemem.collect import Collector
+from training.stage2_agemem.episodes import EPISODE_BARS, Episode, Fact, Path, Question
+from training.stage2_agemem.references import reference_policy
 from training.stage2_agemem.rollouts import Job, RolloutSettings, run_jobs
 from training.stage2_agemem.run_episodes import (
     LEANING_ASKED,
@@ -37,6 +39,8 @@ def test_the_same_numbers_give_the_same_episode_and_fewer_notes_its_beginning(
     assert part.notes == whole.notes[:20]
     came = {note.event.topic for note in part.notes}
     assert {question.fact.topic for question in part.questions} <= came
+    for notes in range(1, 9):  # also where no topic that leans came up, or none at all
+        assert len(run_episode(train_paths, 3, seed=1, notes=notes, questions=4).questions) == 4
 
 
 def test_everything_that_happens_in_a_run_happens_here(train_paths: list[Path]) -> None:
@@ -71,23 +75,6 @@ def test_outcomes_of_a_leaning_topic_lie_on_its_side(train_paths: list[Path]) ->
     assert np.mean(scores[1]) > 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Knows:
-    """Keeps tallies of the topics that lean, and nothing else."""
-
-    episodes: dict[str, Episode]
-
-    def choose(self, states: Sequence[MemoryState], draws: object) -> list[Choice]:
-        chosen = []
-        for state in states:
-            episode = self.episodes[state.name.split("/", maxsplit=1)[0]]
-            leaning = {fact.topic for fact, claim in episode.truth.items() if claim}
-            wanted = state.event.kind == "outcome" and state.event.topic in leaning
-            keep = "add" if state.closest is None else "update"
-            chosen.append(Choice(keep if wanted else NOTHING))
-        return chosen
-
-
 def news_tallies(state: MemoryState) -> str:
     if state.event.kind != "outcome" or not state.event.topic.startswith("news"):
         return NOTHING
@@ -96,10 +83,9 @@ def news_tallies(state: MemoryState) -> str:
 
 async def test_what_is_kept_decides(train_paths: list[Path], rollouts: RolloutSettings) -> None:
     episodes = drawn(train_paths)
-    knows = MemoryPolicy("knows", Knows({each.id: each for each in episodes}))
     right: dict[str, float] = {}
     rules: dict[str, MemoryPolicy] = {
-        "knows": knows,
+        "known": reference_policy("known", episodes),
         "tallies": MemoryPolicy("tallies", RuleChooser(news_tallies)),
         **{name: rule_policy(name) for name in ("none", "random", "recency")},
     }
@@ -107,8 +93,8 @@ async def test_what_is_kept_decides(train_paths: list[Path], rollouts: RolloutSe
         found = await run_jobs(policy, [Job(each) for each in episodes], rollouts)
         right[name] = float(np.mean([group[0].right_frac for group in found]))
     assert right["none"] < 0.4
-    assert right["knows"] > right["tallies"] > max(right["random"], right["recency"]) + 0.05
-    assert right["knows"] > 0.65
+    assert right["known"] > right["tallies"] > max(right["random"], right["recency"]) + 0.05
+    assert right["known"] > 0.65
 
 
 def always(action: str) -> MemoryPolicy:
@@ -125,6 +111,37 @@ async def test_a_run_never_presses_the_context(
     assert all(step.state.pressure_frac < 0.8 for found in still for step in found.steps)
     earned = [np.mean([found.parts.total for found in each]) for each in (still, busy)]
     assert earned[1] < earned[0]
+
+
+async def test_pointless_policies_earn_at_most_six_tenths_of_what_can_be_known(
+    train_paths: list[Path], rollouts: RolloutSettings
+) -> None:
+    episodes = drawn(train_paths)
+
+    async def mean(policy: MemoryPolicy) -> float:
+        groups = await run_jobs(policy, [Job(each) for each in episodes], rollouts)
+        return float(np.mean([group[0].parts.total for group in groups]))
+
+    best = await mean(reference_policy("known", episodes))
+    for action in ("update", "summary", "delete", "none", "add", "filter"):
+        assert await mean(always(action)) <= 0.6 * best, action
+
+
+async def test_the_share_of_a_runs_events_is_the_one_that_is_asked_for(
+    train_paths: list[Path], rollouts: RolloutSettings
+) -> None:
+    for share, whole in ((0.0, EPISODE_BARS), (1.0, RUN_NOTES)):
+        settings = Stage2Config(batch_episodes=3, rollouts=2, questions=2, run_frac=share)
+        jobs = [
+            Collector(train_paths, settings, rollouts, seed)._jobs(7, 3, EPISODE_BARS, EPISODE_BARS)
+            for seed in (1, 1, 2)
+        ]
+        assert [job.episode for job in jobs[0]] == [job.episode for job in jobs[1]]
+        assert [job.episode for job in jobs[0]] != [job.episode for job in jobs[2]]
+        for job in jobs[0]:
+            assert (job.start, job.end) == (0, whole) == (0, len(job.episode.notes))
+            assert job.draws is not None
+            assert job.draws.shape == (2, whole)
 
 
 class Entry:
