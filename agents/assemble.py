@@ -112,7 +112,7 @@ class RunOptions:
     universe: Path | None = None
     start: str | None = None
     end: str | None = None
-    agents: Literal["full", "rules"] = "rules"
+    agents: Literal["full", "rules"] = "rules"  # the commands ask for `full`
     news: Path | NewsFeed | None = None
     memory: Path | None = None
     model: SharedModel | None = None

@@ -2,7 +2,7 @@
 
 Owns where a trained policy's weights come from and on what they are asked. Refuses to know what happens in a
 run. A trained policy reads states with the base weights of the model that it was trained on; an adapter is
-off while it does.
+off while it does. The shipped one reads with the shipped small model, whatever model makes the forecasts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from memory.policy import FEATURES, LearnedChooser, MemoryPolicy
 from memory.rules import rule_policy
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from core.config import AthenaConfig
     from memory.policy import ActionScorer, Float32Array, FloatArray
     from models.action_scorer import HeadScorer
@@ -40,8 +38,13 @@ def run_policy(config: AthenaConfig, model: OLMoEModel | None = None) -> MemoryP
 def _scorer(config: AthenaConfig, model: OLMoEModel | None) -> ActionScorer:
     from models.policy_folder import load_scorer, shipped_policy
 
-    folder: Path = config.memory.policy_path or shipped_policy()
-    scorer = load_scorer(config.olmoe, folder, features=FEATURES, model=model)
+    folder, olmoe = config.memory.policy_path, config.olmoe
+    if folder is None:
+        folder = shipped_policy()
+        if olmoe.model_path is not None:  # it reads with the model that it was trained on
+            alone = {"model_path": None, "adapter_path": None, "dtype": "float32"}
+            olmoe, model = olmoe.model_copy(update=alone), None
+    scorer = load_scorer(olmoe, folder, features=FEATURES, model=model)
     return Quietly(scorer, adapter=scorer.model is not model)
 
 

@@ -288,13 +288,14 @@ class MemoryConfig(Section):
     """Where memories are kept and who decides about them; `entry_cap: null` is no cap.
 
     `policy` is one of the rules of `memory/rules.py` (`none` keeps and recalls nothing) or `trained`: the
-    weights in `policy_path`, a folder that `athena train stage2` wrote; null is the shipped policy.
+    weights in `policy_path`, a folder that `athena train stage2` wrote; null is the shipped policy, which
+    reads with the shipped small model.
     """
 
     store: Literal["sqlite", "neo4j"] = "sqlite"
     path: Path = Path("memory.db")
     neo4j_uri: str | None = None
-    policy: Literal["none", "keep_all", "recency", "random", "heuristic", "trained"] = "heuristic"
+    policy: Literal["none", "keep_all", "recency", "random", "heuristic", "trained"] = "trained"
     policy_path: Path | None = None
     entry_cap: Annotated[int, Field(ge=1)] | None = None
     embedder: Literal["hashed", "minilm", "olmoe"] = "hashed"

@@ -29,10 +29,12 @@ WARMUP = 70
 
 
 def config_of(**changes: Any) -> AthenaConfig:
-    """Short windows; without the language model unless asked for, so that the tests are quick."""
+    """Short windows; without the language model unless asked for, so that the tests are quick, and with a
+    rule that keeps much."""
     tree: dict[str, Any] = {
         "trading": {"warmup_bars": WARMUP},
         "model": {"enabled": False},
+        "memory": {"policy": "heuristic"},
     }
     return quick_config(**(tree | changes))
 

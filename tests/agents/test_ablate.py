@@ -51,7 +51,12 @@ def test_the_same_seed_gives_the_same_world() -> None:
 def planted() -> Ablation:
     """Without the language model, decisions from the 120th bar on."""
     config = AthenaConfig._from_dict(
-        {"model": {"enabled": False}, "trading": {"warmup_bars": 120}, "seed": 3}
+        {
+            "model": {"enabled": False},
+            "memory": {"policy": "heuristic"},
+            "trading": {"warmup_bars": 120},
+            "seed": 3,
+        }
     )
     return ablate(config, RunOptions(), world="planted", arms=("none", "oracle"), rows=200)
 

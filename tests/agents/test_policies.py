@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.policies import run_policy
-from core.config import AthenaConfig
+from core.config import AthenaConfig, OLMoEIntegrationConfig
 from core.errors import CheckpointError, ConfigError
 from memory.agemem import AgeMem
 from memory.context import ShortTermMemory
@@ -16,7 +16,7 @@ from memory.policy import FEATURES, MemoryEvent, MemoryState, Seat, Situation, o
 from memory.rules import RULES
 from memory.stores.sqlite import SqliteStore
 from models.olmoe import OLMoEModel
-from models.policy_folder import save_policy
+from models.policy_folder import save_policy, shipped_policy
 from tests.models.conftest import make_tiny
 from training.stage2_agemem.trainer import prepare_policy
 
@@ -76,8 +76,18 @@ def test_a_policy_of_the_users_own_is_taken(tmp_path: Path) -> None:
     assert found != run_policy(with_memory(policy="trained")).choose(seen)[0].log_probabilities
 
 
+def test_the_shipped_policy_reads_with_the_shipped_model(tmp_path: Path) -> None:
+    tiny = OLMoEIntegrationConfig(model_path=make_tiny(tmp_path / "tiny"))
+    config = AthenaConfig().model_copy(update={"olmoe": tiny})
+    seen = states()
+    expected = [choice.log_probabilities for choice in run_policy(AthenaConfig()).choose(seen)]
+    for model in (None, OLMoEModel(tiny).load()):
+        found = run_policy(config, model).choose(seen)
+        assert [choice.log_probabilities for choice in found] == expected
+
+
 def test_a_policy_of_another_model_is_refused(tmp_path: Path) -> None:
-    config = with_memory(policy="trained")
+    config = with_memory(policy="trained", policy_path=shipped_policy())
     other = config.olmoe.model_copy(update={"model_path": make_tiny(tmp_path / "tiny")})
     config = config.model_copy(update={"olmoe": other})
     with pytest.raises(CheckpointError, match="backbone"):

@@ -425,6 +425,19 @@ def test_a_gated_head_learns_one_sort_of_event_without_disturbing_the_other(
         MemoryActionHead(16, feature_size=3, gate=3)
 
 
+def test_a_gated_head_is_saved_with_its_gate(model: OLMoEModel, tmp_path: Path) -> None:
+    from models.olmoe import MemoryActionHead
+
+    model.set_action_head(MemoryActionHead(16, feature_size=3, width=8, gate=1))
+    model.save(tmp_path / "copy")
+    again = OLMoEModel(OLMoEIntegrationConfig(model_path=tmp_path / "copy")).load()
+    rows, features = model.encode_batch(TEXTS), torch.ones(5, 3)
+    assert model.action_head is not None
+    assert again.action_head is not None
+    assert again.action_head.gate == 1
+    assert torch.equal(again.action_head(rows, features), model.action_head(rows, features))
+
+
 # --- dtype, saving, state
 
 

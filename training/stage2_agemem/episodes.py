@@ -165,6 +165,11 @@ class Episode:
         return (*self.first, *self.later)
 
     @property
+    def of_run(self) -> bool:
+        """Whether it is made of a run's events (`run_episodes.py`)."""
+        return any(fact.topic for fact in self.truth)
+
+    @property
     def asked_at(self) -> datetime:
         return self.notes[-1].event.at + timedelta(hours=1)
 

@@ -180,18 +180,21 @@ class AgeMemTrainer:
         )
         ended = time.perf_counter()
         members = [member for group in groups for member in group]
+        of_runs = [member for member in members if member.episode.of_run]
+        desk = [member for member in members if not member.episode.of_run] or members
         steps = sum(len(member.steps) for member in members)
         state.operations += steps
         state.episodes += len(groups)
         return {
             "update": state.update,
             "stage": stage.value,
-            **_component_means(members),
+            **_component_means(desk),
             **{name: round(value, 6) for name, value in learned.items()},
             "groups": len(groups),
             "skipped_groups": skipped,
             "steps": steps,
-            "actions_frac": _action_shares(members),
+            "actions_frac": _action_shares(desk),
+            **({"run_actions_frac": _action_shares(of_runs)} if of_runs else {}),
             "operations_per_second": round(steps / max(collected - began, 1e-9), 1),
             "seconds": round(ended - began, 3),
             "learning_seconds": round(ended - collected, 3),
@@ -315,7 +318,7 @@ async def accuracy_of(
 
 
 def _component_means(members: Sequence[Trajectory]) -> dict[str, float]:
-    """The reward and each of its components, as means over rollouts."""
+    """The reward and each of its components, as means over rollouts of desk notes, where there are any."""
     parts = [asdict(member.parts) for member in members]
     means = {name: float(np.mean([each[name] for each in parts])) for name in parts[0]}
     means["reward"] = means.pop("total")
