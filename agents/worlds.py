@@ -25,7 +25,7 @@ DECOYS = (
     "glass roof cleaned", "chess club met", "salt barrel moved",
 )  # fmt: skip
 SYMBOLS = 4
-ROWS = 252 + 500
+ROWS = 252 + 1_000
 DAILY_VOLATILITY = 0.015
 DRIFT_DEVIATIONS = 0.5
 """How far each of the five bars after the setup drifts, in daily deviations: 1.1 deviations of five bars."""
