@@ -127,7 +127,7 @@ def test_the_model_is_asked_about_told_symbols_in_one_pass() -> None:
 
 
 def test_cases_count_by_likeness_recency_and_evidence() -> None:
-    """Prior: 4 cases, 0.8 a bucket. A case just like now adds its evidence of 3 to bucket 4; one a half-life
+    """Prior: 16 cases, 3.2 a bucket. A case just like now adds its evidence of 3 to bucket 4; one a half-life
     old adds 0.5 to bucket 0; one that is 2 away in each of five numbers exp(-2) = 0.1353 to bucket 1."""
     seen = Seen(states())
     here = tuple(seen.numbers[0].tolist())
@@ -136,9 +136,9 @@ def test_cases_count_by_likeness_recency_and_evidence() -> None:
     seen = Seen(seen.states, cases={0: cases, 1: []})
     source = AnalogEvidence(Climatology())
     assert source.weights(seen, 0) == pytest.approx([3.0, 0.5, 0.1353])
-    total = 4.0 + 3.0 + 0.5 + 0.1353
+    total = 16.0 + 3.0 + 0.5 + 0.1353
     told = source.tell(seen).chances
-    expected = np.array([1.3, 0.9353, 0.8, 0.8, 3.8]) / total
+    expected = np.array([3.7, 3.3353, 3.2, 3.2, 6.2]) / total
     assert told[0] == pytest.approx(expected, abs=3e-4)
     assert np.isnan(told[1:]).all()  # nothing recalled, nothing told
 
