@@ -19,21 +19,16 @@ def draw_curves(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
     accuracy, drift, tools = figure.subplots(3, 1, sharex=True)
     updates = [row["update"] for row in metrics]
     accuracy.plot(updates, [row["accuracy_frac"] for row in metrics], label="rollouts", alpha=0.5)
-    judged = [row for row in metrics if "validation_accuracy_frac" in row]
-    accuracy.plot(
-        [row["update"] for row in judged],
-        [row["validation_accuracy_frac"] for row in judged],
-        label="validation, likeliest action",
-        marker="o",
-        markersize=3,
-    )
-    of_runs = [row for row in metrics if "run_accuracy_frac" in row]
-    if of_runs:
+    for name, label, marker in (
+        ("validation_accuracy_frac", "validation, likeliest action", "o"),
+        ("run_accuracy_frac", "a run's events, likeliest action", "s"),
+    ):
+        judged = [row for row in metrics if name in row]
         accuracy.plot(
-            [row["update"] for row in of_runs],
-            [row["run_accuracy_frac"] for row in of_runs],
-            label="a run's events, likeliest action",
-            marker="s",
+            [row["update"] for row in judged],
+            [row[name] for row in judged],
+            label=label,
+            marker=marker,
             markersize=3,
         )
     accuracy.set_ylabel("right answers, share")
