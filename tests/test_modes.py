@@ -608,22 +608,28 @@ def test_a_dry_run_names_every_part_and_what_it_is(athena: Athena) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "said"),
+    ("settings", "kind", "code", "said"),
     [
-        (["olmoe.model_path=absent"], "ModelError", "absent"),
+        (["olmoe.model_path=absent"], "ModelError", 1, "absent"),
         (
             ["memory.store=neo4j", "memory.neo4j_uri=bolt://127.0.0.1:1"],
             "ConfigError",
+            2,
             "NEO4J_PASSWORD",
         ),
     ],
 )
 def test_a_dry_run_builds_the_model_and_opens_the_memory(
-    here: Athena, monkeypatch: pytest.MonkeyPatch, settings: list[str], kind: str, said: str
+    here: Athena,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: list[str],
+    kind: str,
+    code: int,
+    said: str,
 ) -> None:
     monkeypatch.delenv("NEO4J_PASSWORD", raising=False)
     words = [word for setting in settings for word in ("--set", setting)]
-    error = refuse(here, "dry-run", *words)
+    error = refuse(here, "dry-run", *words, code=code)
     assert error["kind"] == kind
     assert said in error["message"]
 

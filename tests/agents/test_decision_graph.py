@@ -41,7 +41,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     options = RunOptions(agents="full", data=str(market), environment=os.environ)
     runs = {}
     for store in ("sqlite", "neo4j"):
-        config = config_of(runs_dir=str(folder / store), memory={"store": store, "policy": "heuristic"})
+        config = config_of(
+            runs_dir=str(folder / store), memory={"store": store, "policy": "heuristic"}
+        )
         runs[store] = backtest(config, options).path
     lines = (runs["sqlite"] / "steps.jsonl").read_bytes().splitlines()
     yield {"runs": runs, "config": config, "options": options, "lines": lines}
