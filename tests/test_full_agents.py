@@ -200,6 +200,27 @@ def test_two_processes_and_paper_trading_give_the_bytes_of_the_backtest(
     assert json.loads(listing.stdout)["entries_live"] > 20, listing.stderr
 
 
+def test_the_trained_policy_decides_alike_in_two_processes(
+    world: dict[str, Any], athena: Athena, tmp_path: Path
+) -> None:
+    """As the product comes: nothing is said of the policy, and the trained one acts."""
+    config = quick_config(trading={"warmup_bars": WARMUP}, model={"enabled": False})
+    lines = lines_of(world["market"], world["options"], config)
+    operations = [each for step in records(lines) for each in step["memory"]["operations"]]
+    assert any(each["operation"] == "update" for each in operations)
+    assert lines != world["lines"]
+    config.save_yaml(tmp_path / "full.yaml")
+    done = athena(
+        "backtest", "-c", "full.yaml", "--data", str(world["market"]), "--news",
+        str(world["options"].news), "--runs-dir", "runs", env={"PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "steps.jsonl").read_bytes() == b"\n".join(lines) + b"\n"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["memory_policy"] == "trained"
+
+
 def test_the_seals_follow_from_the_records(world: dict[str, Any]) -> None:
     seal = FIRST_SEAL
     for step in records(world["lines"]):
