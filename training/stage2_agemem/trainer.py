@@ -95,9 +95,10 @@ class AgeMemTrainer:
         self.state = TrainerState(stage=stages[0].value)
         self._stages = tuple(stages)
         self._validation = tuple(validation)
+        of_runs = min(RUN_VALIDATED, settings.eval_episodes)
         self._run_validation = tuple(
             run_episode(paths, number, seed=_RUN_VALIDATION_SEED, questions=settings.questions)
-            for number in range(RUN_VALIDATED if settings.run_frac > 0.0 else 0)
+            for number in range(of_runs if settings.run_frac > 0.0 else 0)
         )
         self._rollouts = rollouts
         self._exploration = exploration_coefficient
