@@ -283,15 +283,16 @@ def test_a_paper_run_stopped_before_its_first_step_has_a_book_and_a_summary(
 
 
 def test_news_and_a_memory_reach_the_full_agents(frame: pd.DataFrame, tmp_path: Path) -> None:
+    config = quick_config(model={"enabled": False}, memory={"policy": "heuristic"})
     (tmp_path / "news.csv").write_text("time,symbol,text\n2020-03-02T15:00:00Z,NOBODY,unheard\n")
     run = athena.backtest(
-        frame, news=tmp_path / "news.csv", config=quick_config(), symbols=["OLD", "STEADY"],
+        frame, news=tmp_path / "news.csv", config=config, symbols=["OLD", "STEADY"],
         end="2020-08-31",
     )  # fmt: skip
     assert any("NOBODY (1)" in note for note in run.summary["notes"])
     assert any(step["forecasts"] for step in run.steps())
     with pytest.raises(DataError, match=r"absent\.db cannot be read"):
-        athena.backtest(frame, memory="absent.db", config=quick_config())
+        athena.backtest(frame, memory="absent.db", config=config)
 
 
 def test_every_name_of_the_interface_is_there() -> None:

@@ -156,17 +156,17 @@ def test_paper_trade_stops_cleanly_with_its_book_saved(
 
 
 def test_dry_run_says_what_is_real_and_sends_no_orders(athena: Athena, tmp_path: Path) -> None:
-    done = athena("dry-run", "--json")
+    done = athena("--mode", "dry-run", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0
     assert report["ok"] is True
     assert {part["state"] for part in report["parts"]} <= {"real", "mock", "off"}
-    assert "paper-trade" in athena("--mode", "dry-run").stdout
+    assert any("paper-trade" in note for note in report["notes"])
     assert not (tmp_path / "runs").exists()
 
 
 def test_decide_places_nothing(athena: Athena, tmp_path: Path) -> None:
-    done = athena("decide", "--json")
+    done = athena("decide", "--agents", "rules", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).keys() >= {"as_of", "orders", "targets", "views", "limits"}
     assert not (tmp_path / "runs").exists()
