@@ -183,14 +183,14 @@ class RunMemory:
             ),
             *jumps(states, now),
         ]
-        topics, queries = _topics(states, news)
+        topics = _topics(states, news)
         self._account(answers)
         self._account_trades(states, column_of, fills, closed)
         if self._policy.name == "none":
             return Remembered(states, answers, news=news, topics=topics)
-        await self._embedder.embed([*(each.text for each in happened), *queries.values()])
+        await self._embedder.embed([*(each.text for each in happened), *topics.values()])
         operations = await self._write(happened, states)
-        cases, told = await self._recall(states, queries, now)
+        cases, told = await self._recall(topics, now)
         return Remembered(states, answers, cases, news, topics, told, operations)
 
     # Writing
@@ -311,12 +311,12 @@ class RunMemory:
     # Recalling
 
     async def _recall(
-        self, states: StateRow, queries: Mapping[int, str], now: datetime
+        self, topics: Mapping[int, str], now: datetime
     ) -> tuple[dict[int, list[Case]], tuple[str, ...]]:
         """(cases by column, the best texts): one retrieval for all symbols, as of now."""
-        if not queries:
+        if not topics:
             return {}, ()
-        distinct = list(dict.fromkeys(queries.values()))  # symbols in one state ask the same
+        distinct = list(dict.fromkeys(topics.values()))  # symbols in one state ask the same
         results = await self._memory.retrieve_many(
             distinct, CASES_RECALLED, {"kind": CASE}, as_of=now
         )
@@ -333,7 +333,7 @@ class RunMemory:
                     found[query].append(case)
                     if len(lines) < LINES_TOLD:
                         lines[hit.text] = None
-        cases = {column: found[query] for column, query in queries.items() if found[query]}
+        cases = {column: found[query] for column, query in topics.items() if found[query]}
         return cases, tuple(lines)
 
 
@@ -414,10 +414,8 @@ def _numbers(value: Any, length: int) -> tuple[float, ...] | None:
     return tuple(float(v) for v in value)
 
 
-def _topics(
-    states: StateRow, news: Mapping[int, Sequence[News]]
-) -> tuple[dict[int, str], dict[int, str]]:
-    """(topics, queries) by column, for the symbols that a forecast is made for."""
+def _topics(states: StateRow, news: Mapping[int, Sequence[News]]) -> dict[int, str]:
+    """Topics by column, for the symbols that a forecast is made for: what is asked is what will be told."""
     topics = {}
     for column in np.flatnonzero(states.told).tolist():
         lines = news.get(column, ())
@@ -430,4 +428,4 @@ def _topics(
                 float(states.trend_ratio[column]),
             )
         )
-    return topics, dict(topics)
+    return topics

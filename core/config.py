@@ -383,7 +383,7 @@ class Stage2Config(Section):
     beside the head. `final_episodes` are for the small evaluation at the end, 0 for none.
     """
 
-    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 120
     single_frac: Frac = 0.08
     multi_frac: Frac = 0.12
     batch_episodes: Annotated[int, Field(ge=1, le=4_096)] = 26

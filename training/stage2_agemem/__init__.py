@@ -1,1 +1,1 @@
-"""Stage 2: the memory policy, trained by step-wise GRPO on desk notes (AgeMem, arXiv 2601.01885)."""
+"""Stage 2: the memory policy, by step-wise GRPO on desk notes and a run's events (arXiv 2601.01885)."""

@@ -310,7 +310,7 @@ class _Writer:
         strangers = self._some_facts(others, OTHER_FACTS)
         written = self._generate_training_content(facts, strangers, notes)
         situation = Situation(
-            frozenset(map(_symbol, listed)),
+            frozenset(map(ticker, listed)),
             self._regime,
             round(rank, 4),
             round(trend, 4),
@@ -341,7 +341,7 @@ class _Writer:
         """Distinct facts, every kind equally likely, no company without one where there is room."""
         pairs = [(company, kind) for company in companies for kind in KINDS]
         order = self._draw.permutation(len(pairs))
-        return [Fact(pairs[i][0], _symbol(pairs[i][0]), pairs[i][1]) for i in order[:count]]
+        return [Fact(pairs[i][0], ticker(pairs[i][0]), pairs[i][1]) for i in order[:count]]
 
     def _generate_training_content(
         self, facts: Sequence[Fact], strangers: Sequence[Fact], notes: int
@@ -534,7 +534,7 @@ def _claims_first(plan: list[_Planned]) -> list[_Planned]:
 
 
 @lru_cache(maxsize=1_024)
-def _symbol(company: str) -> str:
+def ticker(company: str) -> str:
     """Invented tickers: four letters of the name's words."""
     first, second = company.upper().split()
     return first[:3] + second[:1]

@@ -40,7 +40,16 @@ from core.types import Fill
 from memory.policy import MemoryEvent, Situation
 from models.state import EDGES
 from trading.portfolio import RoundTrip
-from training.stage2_agemem.episodes import Claim, Episode, Fact, Note, Path, Question, regime_at
+from training.stage2_agemem.episodes import (
+    Claim,
+    Episode,
+    Fact,
+    Note,
+    Path,
+    Question,
+    regime_at,
+    ticker,
+)
 from training.stage2_agemem.world import VOICES
 
 Generator = np.random.Generator
@@ -96,7 +105,7 @@ def run_episode(
     start = int(path.starts[int(draw.integers(len(path.starts)))])
     regime, rank, trend = regime_at(path.close, start - 1)
     voice = VOICES["train"].companies
-    symbols = [_ticker(voice[i]) for i in draw.permutation(len(voice))[:SYMBOLS]]
+    symbols = [ticker(voice[i]) for i in draw.permutation(len(voice))[:SYMBOLS]]
     topics = _topics(draw)
     facts = {topic.text: Fact(topic.text, "", "outcome", short(topic.text)) for topic in topics}
     began = path.times[start].astype("datetime64[us]").astype(datetime).replace(tzinfo=UTC)
@@ -125,11 +134,6 @@ def run_episode(
         ahead_deviations=0.0,
         fresh=frozenset(range(RUN_NOTES)),
     )  # fmt: skip
-
-
-def _ticker(company: str) -> str:
-    first, second = company.upper().split()
-    return first[:3] + second[:1]
 
 
 def _topics(draw: Generator) -> list[_Topic]:
