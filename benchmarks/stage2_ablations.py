@@ -1,11 +1,15 @@
 """What each part of stage 2 is worth: short trainings with one thing changed, beside the unchanged one.
 
-    python benchmarks/stage2_ablations.py --out OUT [--arms a,b] [--seeds 3] [--steps 60] [--episodes 300]
+    python benchmarks/stage2_ablations.py --out OUT [--arms a,b] [--seeds 3] [--steps 60]
+    python benchmarks/stage2_ablations.py --shuffled CHECKPOINT [CHECKPOINT ...]
 
-Every arm is trained from the same seeds with the same budget and judged on the same episodes (validation
-split, never the test). A run that is there already (`OUT/arm-seed.json`) is not trained again: a broken run
-goes on. The table gives each arm's accuracy and its difference from `base`, with the spread over training
-seeds; paired intervals are over episodes, of the mean over seeds.
+Every arm is trained from the same seeds with the same budget, and its last weights are judged on the same
+episodes (validation split, never the test). A run that is there already (`OUT/arm-seed.json`) is not trained
+again: a broken run goes on; one of another budget is refused. The table gives each arm's accuracy, its
+difference from `base` on the seeds that both have, and each seed's own; intervals are over seeds and episodes
+drawn together, so few seeds make them wide. `random_answers` is compared with the rule `none`, too.
+
+`--shuffled` asks trained policies' memories for figures of another episode that speaks of the same fact.
 """
 
 from __future__ import annotations
@@ -15,22 +19,24 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.config import AthenaConfig, Stage2Config
+from memory.policy import MemoryPolicy
+from memory.rules import rule_policy
 from models.olmoe import OLMoEModel
-from training.stage2_agemem import reader
 from training.stage2_agemem.collect import TrainingStage
-from training.stage2_agemem.episodes import Episode, episode
-from training.stage2_agemem.evaluate import bootstrap_interval
+from training.stage2_agemem.episodes import Episode, Question, episode
+from training.stage2_agemem.evaluate import learned_policy
 from training.stage2_agemem.rewards import RewardWeights
 from training.stage2_agemem.rollouts import (
     CountedTokens,
@@ -42,6 +48,8 @@ from training.stage2_agemem.rollouts import (
 from training.stage2_agemem.sources import paths_for
 from training.stage2_agemem.trainer import STAGES, Ablation, AgeMemTrainer
 
+FloatArray = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -52,6 +60,7 @@ class Arm:
     ablation: Ablation = field(default_factory=Ablation)
     stages: tuple[TrainingStage, ...] = STAGES
     exploration: float = 0.0
+    random_answers: bool = False
 
 
 SHORT_ENTROPY = 0.015
@@ -62,7 +71,7 @@ ARMS = {
     "base": Arm(),
     "no_text": Arm(ablation=Ablation(use_text=False)),
     "no_features": Arm(ablation=Ablation(use_features=False)),
-    "random_answers": Arm(ablation=Ablation(random_answers=True)),
+    "random_answers": Arm(random_answers=True),
     "reward_no_context": Arm(weights={"context": 0.0}),
     "reward_no_memory": Arm(weights={"memory": 0.0}),
     "reward_no_retrieval": Arm(weights={"retrieval": 0.0}),
@@ -75,8 +84,8 @@ ARMS = {
     "stages_no_single": Arm(stages=(MULTI, UNIFIED)),
     "stages_no_multi": Arm(stages=(SINGLE, UNIFIED)),
     "exploration": Arm(exploration=0.1),
-    "weights_lora": Arm({"policy_weights": "lora", "learning_rate": 2e-3}),
-    "weights_all": Arm({"policy_weights": "all", "learning_rate": 1e-3}),
+    "weights_lora": Arm({"policy_weights": "lora"}),
+    "weights_all": Arm({"policy_weights": "all"}),
 }
 
 
@@ -92,10 +101,11 @@ def train(arm: Arm, seed: int, steps: int, batch: int, episodes: list[Episode]) 
         }
     )
     model = OLMoEModel().load()
-    rollouts = RolloutSettings(
-        settings.entry_cap,
+    judged = RolloutSettings(settings.entry_cap, tokenizer=CountedTokens(model.tokenizer))
+    rollouts = replace(
+        judged,
         weights=replace(RewardWeights(), **arm.weights),
-        tokenizer=CountedTokens(model.tokenizer),
+        random_answers=arm.random_answers,
     )
     began = time.perf_counter()
     trainer = AgeMemTrainer(
@@ -109,80 +119,152 @@ def train(arm: Arm, seed: int, steps: int, batch: int, episodes: list[Episode]) 
         exploration_coefficient=arm.exploration,
         ablation=arm.ablation,
     )
-
-    async def work() -> list[Trajectory]:
-        await trainer.train()
-        found: list[Trajectory] = []
-        for start in range(0, len(episodes), 50):
-            jobs = [Job(each) for each in episodes[start : start + 50]]
-            found += [group[0] for group in await run_jobs(trainer.policy, jobs, rollouts)]
-        return found
-
-    found = asyncio.run(work())
+    asyncio.run(trainer.train())
+    found = carry_out(trainer.policy, episodes, judged)
     return {
         "accuracies": [each.right_frac for each in found],
-        "shuffled_exact_frac": shuffled_exact(found),
         "seconds": round(time.perf_counter() - began, 1),
     }
 
 
-def shuffled_exact(found: list[Trajectory]) -> float:
-    """Exact figures in force, answered from the next episode's memory."""
-    right = []
-    for place, own in enumerate(found):
-        other = found[(place + 1) % len(found)].hits
-        for question, hits in zip(own.episode.questions, other, strict=True):
-            if question.type == "figure" and question.answer is not None:
-                given = reader.answer(question, hits, [h.recorded_from.timestamp() for h in hits])
-                right.append(reader.is_right(question, given))
-    return float(np.mean(right))
+def carry_out(
+    policy: MemoryPolicy, episodes: Sequence[Episode], rollouts: RolloutSettings
+) -> list[Trajectory]:
+    """What a policy, taking its likeliest actions, makes of episodes."""
+
+    async def work() -> list[Trajectory]:
+        found: list[Trajectory] = []
+        for start in range(0, len(episodes), 50):
+            jobs = [Job(each) for each in episodes[start : start + 50]]
+            found += [group[0] for group in await run_jobs(policy, jobs, rollouts)]
+        return found
+
+    return asyncio.run(work())
+
+
+def shuffled(checkpoints: Sequence[Path], episodes: Sequence[Episode]) -> None:
+    """Exact figures in force, asked of the next memory that heard of the same fact in another episode."""
+    asked: dict[int, list[Question]] = {}
+    for place, own in enumerate(episodes):
+        for question in own.questions:
+            others = ((place + away) % len(episodes) for away in range(1, len(episodes)))
+            other = next((each for each in others if question.fact in episodes[each].truth), None)
+            if question.type == "figure" and question.answer is not None and other is not None:
+                asked.setdefault(other, []).append(question)
+    with_others = [replace(episodes[each], questions=tuple(asked[each])) for each in asked]
+    model = OLMoEModel().load()
+    rollouts = RolloutSettings(Stage2Config().entry_cap, tokenizer=CountedTokens(model.tokenizer))
+    print("| policy | memory | figures asked | something read | right |")
+    print("|---|---|---|---|---|")
+    policies = [("none", rule_policy("none"))]
+    for checkpoint in checkpoints:
+        learned = learned_policy(AthenaConfig(), checkpoint, model=model)
+        policies.append((checkpoint.parent.name, learned))
+    for name, policy in policies:
+        for memory, chosen in (("own", episodes), ("another's", with_others)):
+            readings = [
+                reading
+                for each in carry_out(policy, chosen, rollouts)
+                for question, reading in zip(each.episode.questions, each.readings, strict=True)
+                if question.type == "figure" and question.answer is not None
+            ]
+            read = np.mean([reading.entry_id is not None for reading in readings])
+            right = np.mean([reading.right for reading in readings])
+            print(f"| {name} | {memory} | {len(readings)} | {read:.3f} | {right:.3f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--shuffled", type=Path, nargs="+", metavar="CHECKPOINT")
     chosen = parser.parse_args()
+    if (chosen.out is None) == (chosen.shuffled is None):
+        parser.error("give --out or --shuffled")
     torch.set_num_threads(1)
-    chosen.out.mkdir(parents=True, exist_ok=True)
     paths = paths_for(AthenaConfig(), "validation").paths
     drawn = [episode(paths, "validation", number, seed=50) for number in range(chosen.episodes)]
+    if chosen.shuffled is not None:
+        shuffled(chosen.shuffled, drawn)
+        return
+    budget = {name: getattr(chosen, name) for name in ("steps", "batch", "episodes")}
+    chosen.out.mkdir(parents=True, exist_ok=True)
     for seed in range(chosen.seeds):
         for name in chosen.arms.split(","):
             target = chosen.out / f"{name}-{seed}.json"
             if not target.exists():
                 result = train(ARMS[name], seed, chosen.steps, chosen.batch, drawn)
-                target.write_text(json.dumps(result), encoding="utf-8")
+                target.write_text(json.dumps(budget | result), encoding="utf-8")
                 mean = np.mean(result["accuracies"])
                 print(f"{name} seed {seed}: {mean:.3f} in {result['seconds']} s", file=sys.stderr)
-    show(chosen.out)
+    show(chosen.out, budget, drawn)
 
 
-def show(out: Path) -> None:
+def show(out: Path, budget: Mapping[str, int], episodes: Sequence[Episode]) -> None:
     """The table of everything that is there."""
-    print("| arm | seeds | right | spread | less base, 95 % | other memory, exact figures |")
+    print("| arm | seeds | right | seconds | less base, 95 % | each seed |")
     print("|---|---|---|---|---|---|")
-    base = None
-    for name in ARMS:
-        runs = [json.loads(path.read_text()) for path in sorted(out.glob(f"{name}-[0-9]*.json"))]
-        if not runs:
+    runs = {name: _runs(out, name, budget) for name in ARMS}
+    model = OLMoEModel().load()
+    rollouts = RolloutSettings(Stage2Config().entry_cap, tokenizer=CountedTokens(model.tokenizer))
+    nothing = np.array(
+        [each.right_frac for each in carry_out(rule_policy("none"), episodes, rollouts)]
+    )
+    print(f"| the rule `none` | | {nothing.mean():.3f} | | | |")
+    for name, found in runs.items():
+        if not found:
             continue
-        by_seed = np.array([run["accuracies"] for run in runs])
-        mean = by_seed.mean(axis=0)
-        base = mean if name == "base" else base
-        spread = f"{by_seed.mean(axis=1).min():.3f} to {by_seed.mean(axis=1).max():.3f}"
-        gain = ""
-        if base is not None and name != "base":
-            low, high = bootstrap_interval(mean - base)
-            gain = f"{(mean - base).mean():+.3f} ({low:+.3f} to {high:+.3f})"
-        shuffled = np.mean([run["shuffled_exact_frac"] for run in runs])
-        print(f"| {name} | {len(runs)} | {mean.mean():.3f} | {spread} | {gain} | {shuffled:.3f} |")
+        right = np.mean([each["accuracies"] for each in found.values()])
+        seconds = np.median([each["seconds"] for each in found.values()])
+        line = f"| {name} | {len(found)} | {right:.3f} | {seconds:.0f} |"
+        both = [seed for seed in found if seed in runs["base"]]
+        if name == "base" or not both:
+            print(f"{line} | |")
+            continue
+        gains = np.array(
+            [
+                np.subtract(found[seed]["accuracies"], runs["base"][seed]["accuracies"])
+                for seed in both
+            ]
+        )
+        each_seed = " ".join(f"{gain:+.3f}" for gain in gains.mean(axis=1))
+        print(f"{line} {_told(gains)} | {each_seed} |")
+        if name == "random_answers":
+            against = np.array([each["accuracies"] for each in found.values()]) - nothing
+            each_seed = " ".join(f"{gain:+.3f}" for gain in against.mean(axis=1))
+            print(
+                f"| random_answers less `none` | {len(found)} | | | {_told(against)} | {each_seed} |"
+            )
+
+
+def _runs(out: Path, name: str, budget: Mapping[str, int]) -> dict[int, dict[str, Any]]:
+    found = {}
+    for path in sorted(out.glob(f"{name}-[0-9]*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if any(run[each] != value for each, value in budget.items()):
+            raise SystemExit(
+                f"{path} is of another budget than {dict(budget)}; give another --out."
+            )
+        found[int(path.stem.rpartition("-")[2])] = run
+    return found
+
+
+def _told(gains: FloatArray) -> str:
+    """Mean and 95 % interval of differences [seeds, episodes], seeds and episodes drawn with replacement."""
+    draw = np.random.default_rng(0)
+    seeds, episodes = gains.shape
+    means = [
+        gains[draw.integers(seeds, size=seeds)][:, draw.integers(episodes, size=episodes)].mean()
+        for _ in range(4_000)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{gains.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -380,7 +380,8 @@ class Stage2Config(Section):
     are a run's events (`run_episodes.py`), the others a desk's notes. `entry_cap` null is no
     cap. Every `eval_steps` updates the policy is validated on `eval_episodes` episodes and a checkpoint is
     written; `patience` validations without a better one end a stage. `policy_weights`: what is trained
-    beside the head. `final_episodes` are for the small evaluation at the end, 0 for none.
+    beside the head, at `backbone_learning_rate`. `final_episodes` are for the small evaluation at the end, 0
+    for none.
     """
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 120
@@ -393,6 +394,7 @@ class Stage2Config(Section):
     epochs: Annotated[int, Field(ge=1, le=100)] = 8
     minibatch_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
+    backbone_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-4
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     gradient_clip: Annotated[float, Field(gt=0.0, le=1_000.0)] = 1.0
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2

@@ -9,9 +9,13 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from training.stage2_agemem.grpo import DEVIATION_FLOOR
 from training.stage2_agemem.rollouts import Trajectory
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
     from training.stage2_agemem.rewards import RewardWeights
@@ -38,33 +42,36 @@ def return_to_go(
 ) -> list[list[float]]:
     """What is still to come at a step, less the mean of the other members' at the same step.
 
-    A step's own costs (a refused operation) no longer count against later steps. Unbiased: the baseline
-    leaves the member itself out.
+    A step's own costs (a refused operation) no longer count against later steps.
     """
-    given = []
+    given: list[list[float]] = []
     for group in groups:
-        to_go = [_to_go(member, weights) for member in group]
-        others = max(len(group) - 1, 1)
-        deviation = _deviation([returns[0] for returns in to_go])
-        for own in to_go:
-            row = []
-            for step, value in enumerate(own):
-                rest = sum(each[step] for each in to_go) - value
-                row.append((value - rest / others) / deviation)
-            given.append(row)
+        to_go_GS = np.array([_to_go(member, weights) for member in group])
+        given += (leave_one_out(to_go_GS) / _deviation(group)).tolist()
     return given
+
+
+def leave_one_out(returns_GS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each member's return less the mean of the others' [G, S]: unbiased, for the baseline of a member
+    does not depend on what it did (arXiv 2402.14740, eq. 8)."""
+    others = max(len(returns_GS) - 1, 1)
+    result: npt.NDArray[np.float64] = returns_GS - (returns_GS.sum(axis=0) - returns_GS) / others
+    return result
 
 
 def evidence(
     groups: Sequence[Sequence[Trajectory]], advantages_PG: torch.Tensor, weights: RewardWeights
 ) -> list[list[float]]:
-    """Each question's result to the step that wrote the version it was read from; where nothing was read,
-    to every step of that member. Results are compared within the group."""
+    """Each question's result, less the group's mean, to the step that wrote the version it was read from.
+    What was read from nothing that a step wrote, and all of the reward but the answers, goes to every step
+    as in `broadcast`."""
     given = []
     for group in groups:
         questions = len(group[0].readings)
         means = [sum(m.readings[q].right for m in group) / len(group) for q in range(questions)]
-        for member in group:
+        besides = [m.parts.total - weights.task * m.parts.task_frac for m in group]
+        deviation = _deviation(group)
+        for member, beside in zip(group, besides, strict=True):
             row = [0.0] * len(member.steps)
             writers: dict[tuple[str, int | None], int] = {
                 (entry, step.outcome.version): place
@@ -72,17 +79,17 @@ def evidence(
                 for entry in step.outcome.entry_ids[:1]
                 if step.outcome.version is not None
             }
+            for_all = beside - statistics.fmean(besides)
             for reading, mean in zip(member.readings, means, strict=True):
                 gain = float(reading.right) - mean
                 writer = None
                 if reading.entry_id is not None:
                     writer = writers.get((reading.entry_id, reading.version))
-                if writer is not None:
-                    row[writer] += gain
+                if writer is None:
+                    for_all += weights.task * gain / questions
                 else:
-                    for place in range(len(row)):
-                        row[place] += gain / max(questions, 1)
-            given.append(row)
+                    row[writer] += gain
+            given.append([share + for_all / deviation for share in row])
     return given
 
 
@@ -95,9 +102,10 @@ def _to_go(member: Trajectory, weights: RewardWeights) -> list[float]:
     return row or [member.parts.total]
 
 
-def _deviation(values: Sequence[float]) -> float:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return spread if spread > 1e-9 else 1.0
+def _deviation(group: Sequence[Trajectory]) -> float:
+    """The sample deviation of the members' rewards, with the floor that `broadcast` has."""
+    totals = [member.parts.total for member in group]
+    return max(statistics.stdev(totals) if len(totals) > 1 else 0.0, DEVIATION_FLOOR)
 
 
 RULES: dict[Credit, Rule] = {

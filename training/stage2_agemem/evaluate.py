@@ -122,12 +122,12 @@ class PolicyEvaluation:
 
 
 def test_episodes(
-    paths: Sequence[Path], split: SplitName, episodes: int, seeds: int
+    paths: Sequence[Path], split: SplitName, episodes: int, seeds: int, first_seed: int
 ) -> list[Episode]:
-    """`episodes` of each of `seeds` seeds, the first seed being 0."""
+    """`episodes` of each of `seeds` seeds, from the first seed on."""
     return [
         episode(paths, split, number, seed=seed)
-        for seed in range(seeds)
+        for seed in range(first_seed, first_seed + seeds)
         for number in range(episodes)
     ]
 
@@ -272,6 +272,7 @@ def evaluate(
     checkpoints: Sequence[FilePath] = (),
     episodes: int = 500,
     seeds: int = 1,
+    first_seed: int = 0,
     cap: int | None = 6,
     data: FilePath | None = None,
     rows: Sequence[str] = POLICIES,
@@ -290,7 +291,7 @@ def evaluate(
     with torch_threads(config.training.stage2.threads):
         model = OLMoEModel(config.olmoe).load()
         source = paths_for(config, "test", data)
-        drawn = test_episodes(source.paths, source.split, episodes, seeds)
+        drawn = test_episodes(source.paths, source.split, episodes, seeds, first_seed)
         chosen = [*checkpoints] or [shipped_policy()]
         named, missing = _policies(config, model, chosen, drawn, rows)
         rollouts = RolloutSettings(cap, tokenizer=CountedTokens(model.tokenizer), decide=True)

@@ -103,18 +103,26 @@ class StepwiseGRPO:
                     "Load an OLMoEModel (`OLMoEModel(config).load()`) before training its policy.",
                 )
         self.scorer = scorer
-        head = copy.deepcopy(model.action_head)
+        head = model.action_head
         assert head is not None
-        self._reference = head.requires_grad_(False)
+        self._reference = copy.deepcopy(head).requires_grad_(False)
         if self.settings.policy_weights == "all":
             self._before = {
                 name: each.clone()
                 for name, each in model.state_dict().items()
                 if name.startswith("backbone.")
             }
-        parameters = [each for each in model.parameters() if each.requires_grad]
+        own = {id(each) for each in head.parameters()}
+        trained = [each for each in model.parameters() if each.requires_grad]
+        groups = [
+            {"params": [each for each in trained if id(each) in own], "peak": self.settings.learning_rate},
+            {
+                "params": [each for each in trained if id(each) not in own],
+                "peak": self.settings.backbone_learning_rate,
+            },
+        ]  # fmt: skip
         self.optimiser = torch.optim.AdamW(
-            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            [group for group in groups if group["params"]], weight_decay=self.settings.weight_decay
         )
 
     # --- advantages
@@ -206,24 +214,26 @@ class StepwiseGRPO:
     ) -> dict[str, float]:
         """Several epochs of minibatches over one batch of rollouts; the mean of what was measured.
 
-        The normaliser is the number of steps of a whole minibatch, whatever is skipped in it. The learning
-        rate falls to a tenth, the entropy's coefficient to nothing, as `progress_frac` goes from 0 to 1.
+        The normaliser is always `minibatch_steps`, however many steps are left where groups are skipped. The
+        learning rate falls to a tenth, the entropy's coefficient to nothing, as `progress_frac` goes from 0
+        to 1.
         """
         optimiser = self.optimiser
         if optimiser is None:
             raise TrainingError("nothing is set up.", "Call setup(scorer) first.")
         self._entropy = self.settings.entropy_coefficient * (1.0 - progress_frac)
         for group in optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * (1.0 - 0.9 * progress_frac)
+            group["lr"] = group["peak"] * (1.0 - 0.9 * progress_frac)
         batch = replace(batch, reference=self._reference_scores(batch))
         steps = len(batch.texts)
-        rows = min(self.settings.minibatch_steps, max(steps, 1))
+        rows = self.settings.minibatch_steps
         sums: dict[str, float] = {}
         passes = 0
         for _ in range(self.settings.epochs):
             order = torch.randperm(steps, generator=generator)
             for start in range(0, steps, rows):
-                parts = self.compute_loss(batch.rows(order[start : start + rows]), float(rows))
+                chosen = batch.rows(order[start : start + rows])
+                parts = self.compute_loss(chosen, float(rows))
                 optimiser.zero_grad(set_to_none=True)
                 parts.loss.backward()  # type: ignore[no-untyped-call]
                 norm = torch.nn.utils.clip_grad_norm_(

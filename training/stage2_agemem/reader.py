@@ -21,7 +21,8 @@ SOURCE_TIERS: Final[Mapping[str, int]] = {
     "broker": 3,
     "forum": 4,
 }
-"""Which sources are read first; tuned on training episodes (`training/stage2_agemem/tuning.py`)."""
+"""Which sources are read first: the order that tuning finds on training episodes, where filing and wire are
+as good as each other (`baselines.json`); a filing comes first, so that nothing depends on a tie."""
 
 
 LEAN_NEEDED: Final = 1.5
@@ -39,10 +40,12 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`value` None says that nothing is in force; `place` is the hit that it was read from."""
+    """`value` None says that nothing is in force; `place` is the hit that it was read from. `fits` is False
+    where what was read answers another question: then it is no answer, right or wrong."""
 
     value: float | int | None
     place: int | None = None
+    fits: bool = True
 
 
 def answer(
@@ -69,7 +72,9 @@ def answer(
             return Answer(said.get("count"), best)
         case "which":
             figure = said.get("figure")
-            return Answer(figure if figure in question.options else None, best)
+            if figure not in question.options:
+                return Answer(None, best, fits=False)
+            return Answer(figure, best)
     return Answer(said.get("figure"), best)
 
 
@@ -85,10 +90,6 @@ def _outlook(entries: Sequence[Readable], fitting: Sequence[int]) -> Answer:
 
 
 def is_right(question: Question, given: Answer) -> bool:
-    """Whether the answer is the true one. A withdrawn fact's true answer is that nothing is in force.
-
-    A `which` question whose kept figure is none of the options is no answer, right or wrong.
-    """
-    if question.answer is None:
-        return given.value is None and (question.type != "which" or given.place is None)
-    return given.value == question.answer
+    """Whether the answer is the true one. A withdrawn fact's true answer is that nothing is in force: nothing
+    was kept, or its withdrawal."""
+    return given.fits and given.value == question.answer

@@ -7,8 +7,9 @@ Nothing is simulated and nothing goes round the store. Refuses to know advantage
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -126,7 +127,8 @@ class Trajectory:
 
 @dataclass(slots=True)
 class _Member:
-    """One rollout while it runs."""
+    """One rollout while it runs. `overflows` are those of contexts that ended, `before` those that the
+    leader's context had when it was copied."""
 
     name: str
     job: Job
@@ -137,7 +139,13 @@ class _Member:
     steps: list[StepOutcome] = field(default_factory=list)
     refused: int = 0
     overflows: int = 0
+    before: int = 0
     operations: int = 0
+
+    def begin_context(self, context: ShortTermMemory) -> None:
+        """Go on in an empty context; what overflowed in the one before still counts."""
+        self.overflows += _overflows(self.context)
+        self.context = context
 
     def take(self, step: StepOutcome) -> None:
         self.steps.append(step)
@@ -150,13 +158,15 @@ class RolloutSettings:
     """What every rollout of a run has in common; `entry_cap` None is no cap.
 
     `decide` ends every episode with a trade of its symbol, too: in the direction of the best kept outcome of
-    a setup, none without one. It is judged by real prices and never rewarded.
+    a setup, none without one. It is judged by real prices and never rewarded. `random_answers` takes a coin
+    for every answer, the same for the same member: what is learnt from it is no use of memory (ablation).
     """
 
     entry_cap: int | None = DEFAULT_CAP
     weights: RewardWeights = DEFAULT_WEIGHTS
     tokenizer: Tokenizer | None = None
     decide: bool = False
+    random_answers: bool = False
 
     def context(self) -> ShortTermMemory:
         return ShortTermMemory(CONTEXT_TOKENS, tokenizer=self.tokenizer)
@@ -203,6 +213,7 @@ async def _fork(leader: _Member, job: Job, number: int) -> list[_Member]:
             leader.clock,
             await leader.memory.fork(snapshot),
             leader.context.copy(),
+            before=_overflows(leader.context),
         )
         for place in range(job.members)
     ]
@@ -232,7 +243,7 @@ async def _walk(
             note = member.job.episode.notes[number]
             member.clock.moment = note.event.at
             if number in member.job.episode.fresh:
-                member.context = settings.context()
+                member.begin_context(settings.context())
             seats.append(
                 Seat(
                     member.memory,
@@ -247,6 +258,10 @@ async def _walk(
             draws = np.array([_draw(member, number) for member in present])
         for member, step in zip(present, await memory_step(policy, seats, draws), strict=True):
             member.take(step)
+
+
+def _overflows(context: ShortTermMemory) -> int:
+    return sum(event.kind == "overflow" for event in context.events)
 
 
 def _draw(member: _Member, number: int) -> float:
@@ -287,13 +302,18 @@ async def _finish(member: _Member, settings: RolloutSettings) -> Trajectory:
             question.fact.is_of(hit.metadata) and tells(hit.metadata, question.fact, truth)
             for hit in hits
         )
+    if settings.random_answers:
+        coins = np.random.default_rng(zlib.crc32(member.name.encode())).random(len(readings)) < 0.5
+        readings = [
+            replace(each, right=bool(coin)) for each, coin in zip(readings, coins, strict=True)
+        ]
     parts = reward(
         episode,
         [reading.right for reading in readings],
         kept,
         tokens_used_frac=tokens / (QUERY_TOKENS * max(len(episode.questions), 1)),
         refused=member.refused,
-        overflows=sum(event.kind == "overflow" for event in member.context.events),
+        overflows=member.overflows + _overflows(member.context) - member.before,
         operations=member.operations,
         steps=len(member.steps),
         unread=unread,

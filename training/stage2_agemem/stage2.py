@@ -34,6 +34,8 @@ POLICY: Final = "policy"
 CHECKPOINTS: Final = "checkpoints"
 CURVES: Final = "curves.png"
 ROWS: Final = "evaluation.png"
+SMALL_SEED: Final = 1_000
+"""Of the small evaluation's episodes, which are none of the whole table's."""
 CARD: Final = "MODEL_CARD.md"
 
 
@@ -238,14 +240,15 @@ def _progress_note(metrics: dict[str, Any]) -> str:
     return (
         f"{metrics['stage']}: reward {metrics['reward']:.3f}, accuracy {metrics['accuracy_frac']:.3f}, "
         f"KL {metrics.get('kl', 0.0):.2f}, entropy {metrics.get('entropy', 0.0):.2f}, "
-        f"clipped {metrics.get('clip_frac', 0.0):.2f}, {metrics['operations_per_second']:.0f} ops/s"
+        f"clipped {metrics.get('clip_frac', 0.0):.2f}, {metrics['operations_per_second']:.0f} steps/s"
     )
 
 
 def _small_evaluation(
     config: AthenaConfig, folder: Path, advance: Advance | None
 ) -> dict[str, Any] | None:
-    """A first look on the test split: one seed, few rows. `athena train eval` gives the whole table."""
+    """A first look on the test split: one seed, few rows, episodes that are not those of `athena train eval`,
+    which gives the whole table."""
     from training.stage2_agemem.evaluate import evaluate
 
     settings = config.training.stage2
@@ -255,6 +258,7 @@ def _small_evaluation(
         config,
         checkpoints=[folder / POLICY],
         episodes=settings.final_episodes,
+        first_seed=SMALL_SEED,
         cap=settings.entry_cap,
         rows=("random", "recency", "heuristic", "trained", "attainable"),
         advance=advance,
@@ -283,8 +287,9 @@ def _leave(
         f"{result.episodes} episodes, {result.operations} policy steps, {result.seconds:.0f} s.",
         f"* Validation accuracy {result.validation['accuracy_frac']:.3f} (update "
         f"{result.validation['update']}, chosen by it) on {result.validation['episodes']} episodes.",
-        "* Training data: desk notes of invented companies on the bars of AAPL and IBM to 2007; "
-        "no market outcome was learnt from.",
+        "* Training data: desk notes of invented companies on the bars of AAPL and IBM to 2007, and "
+        f"({settings.run_frac:.0%} of the episodes) invented events of runs; no market outcome was learnt "
+        "from.",
         "* Settings: `" + json.dumps(settings.model_dump(mode="json")) + "`",
         "",
         "It decides what to keep of desk notes under a cap. It is no advice.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
+from core.errors import TrainingError
 from memory.policy import ACTIONS, FEATURES, LearnedChooser, MemoryPolicy
 from models.action_head import MemoryActionHead
 from models.action_scorer import HeadScorer
@@ -45,7 +46,6 @@ class Ablation:
 
     use_text: bool = True
     use_features: bool = True
-    random_answers: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +89,12 @@ class AgeMemTrainer:
         advance: Observer = lambda _: None,
         save: Saver = lambda _trainer, _name: None,
     ) -> None:
+        if exploration_coefficient and settings.credit != "broadcast":
+            raise TrainingError(
+                f"learning.exploration_coefficient is {exploration_coefficient} and training.stage2.credit "
+                f"{settings.credit}, which gives a rollout's bonus to no step.",
+                "Leave one of them at its default (0.0, broadcast).",
+            )
         self.model = model
         self.settings = settings
         self.seed = seed
@@ -205,9 +211,6 @@ class AgeMemTrainer:
         rewards_PG = torch.tensor(
             [[member.parts.total for member in group] for group in groups], dtype=torch.float64
         )
-        if self._ablation.random_answers:
-            draw = np.random.default_rng([self.seed, 78, self.state.update])
-            rewards_PG = torch.from_numpy(draw.random(tuple(rewards_PG.shape)))
         advantages = self.grpo.compute_group_advantages(rewards_PG)
         values_PG = advantages.values
         if self._exploration:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,11 @@ from memory.policy import ACTIONS, FEATURES, LearnedChooser, MemoryPolicy
 from models.action_scorer import HeadScorer
 from models.olmoe import OLMoEModel
 from training.stage2_agemem.collect import Collector, TrainingStage
-from training.stage2_agemem.credit import RULES, return_to_go
+from training.stage2_agemem.credit import RULES, leave_one_out, return_to_go
 from training.stage2_agemem.episodes import Episode, Path
 from training.stage2_agemem.exploration import elliptical_bonus, projection
 from training.stage2_agemem.grpo import StepBatch, StepwiseGRPO, kl_divergence
-from training.stage2_agemem.rollouts import Job, RolloutSettings, run_jobs
+from training.stage2_agemem.rollouts import Job, RolloutSettings, Trajectory, run_jobs
 from training.stage2_agemem.trainer import prepare_policy
 
 QUIET = {"kl_coefficient": 0.0, "entropy_coefficient": 0.0}
@@ -66,8 +68,13 @@ def test_costs_alone_do_not_become_the_lesson(model: OLMoEModel) -> None:
 
 def test_equal_rewards_give_exactly_no_gradient(model: OLMoEModel) -> None:
     made = grpo_of(model, **QUIET)
-    made.compute_loss(batch_of(made, [0.0] * 6), 6.0).loss.backward()  # type: ignore[no-untyped-call]
+    equal = made.compute_group_advantages(torch.full((1, 6), 0.7, dtype=torch.float64)).values[0]
+    made.compute_loss(batch_of(made, equal.tolist()), 6.0).loss.backward()  # type: ignore[no-untyped-call]
+    assert "hidden.weight" in gradients(made)
     assert all(bool((each == 0).all()) for each in gradients(made).values())
+    other = made.compute_group_advantages(torch.tensor([[0.7, 0.7, 0.7, 0.7, 0.7, 0.2]])).values[0]
+    made.compute_loss(batch_of(made, other.tolist()), 6.0).loss.backward()  # type: ignore[no-untyped-call]
+    assert bool((gradients(made)["hidden.weight"] != 0).any())
 
 
 def test_the_ratio_is_one_on_the_first_pass(model: OLMoEModel) -> None:
@@ -76,6 +83,26 @@ def test_the_ratio_is_one_on_the_first_pass(model: OLMoEModel) -> None:
     assert parts.ratio == pytest.approx(1.0, abs=1e-6)
     assert parts.clip_frac == 0.0
     assert parts.kl == pytest.approx(0.0, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "clipped"),
+    [(1.3, 1.0, True), (1.3, -1.0, False), (0.7, 1.0, False), (0.7, -1.0, True), (1.1, 1.0, False)],
+)
+def test_a_ratio_is_clipped_only_where_it_would_gain_more(
+    model: OLMoEModel, ratio: float, advantage: float, clipped: bool
+) -> None:
+    """PPO's bound of 0.2: the gain is min(ratio A, clip(ratio) A), and flat where the clip is smaller."""
+    made = grpo_of(model, **QUIET, clip=0.2)
+    batch = batch_of(made, [advantage])
+    batch = replace(batch, old=batch.old - float(np.log(ratio)))
+    parts = made.compute_loss(batch, 1.0)
+    parts.loss.backward()  # type: ignore[no-untyped-call]
+    assert parts.ratio == pytest.approx(ratio, rel=1e-5)
+    assert parts.clip_frac == float(clipped)
+    bound = min(ratio * advantage, min(max(ratio, 0.8), 1.2) * advantage)
+    assert float(parts.loss.detach()) == pytest.approx(-bound, rel=1e-5)
+    assert any(bool(each.any()) for each in gradients(made).values()) is not clipped
 
 
 def test_kl_to_an_equal_policy_is_flat_and_to_another_it_points_back() -> None:
@@ -144,12 +171,14 @@ def test_the_leave_one_out_estimator_is_unbiased_on_a_bandit() -> None:
     logits is p (r - mean) = (0.2, -0.18, -0.02); mean = 0.6."""
     policy, rewards = np.array([0.5, 0.3, 0.2]), np.array([1.0, 0.0, 0.5])
     draw = np.random.default_rng(0)
-    arms = draw.choice(3, size=(200_000, 4), p=policy)
-    earned = rewards[arms]
-    others = (earned.sum(axis=1, keepdims=True) - earned) / 3
+    arms = draw.choice(
+        3, size=(4, 200_000), p=policy
+    )  # a group of 4, one step in each of many worlds
     score = np.eye(3)[arms] - policy  # gradient of log p(arm) in the logits
-    estimate = ((earned - others)[..., None] * score).mean(axis=(0, 1))
+    estimate = (leave_one_out(rewards[arms])[..., None] * score).mean(axis=(0, 1))
     assert estimate == pytest.approx([0.2, -0.18, -0.02], abs=2e-3)
+    # A baseline with the member in it shrinks the estimate by a quarter.
+    assert leave_one_out(np.array([[1.0], [0.0]])).tolist() == [[1.0], [-1.0]]
 
 
 def test_a_model_without_encode_or_head_is_refused() -> None:
@@ -163,11 +192,22 @@ def test_a_model_without_encode_or_head_is_refused() -> None:
         StepwiseGRPO(Stage2Config()).setup(HeadScorer(Mute()))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("weights", ["head", "lora", "all"])
 async def test_what_was_sampled_is_what_the_loss_sees(
-    model: OLMoEModel, train_paths: list[Path], rollouts: RolloutSettings
+    model: OLMoEModel, train_paths: list[Path], rollouts: RolloutSettings, weights: str
 ) -> None:
-    """The behaviour's log-probabilities are those of the same texts and features, computed anew."""
-    settings = Stage2Config(batch_episodes=1, rollouts=2, head_width=8)
+    """On collected rollouts every ratio of the loss is 1 before the first step, and the reference stays what
+    it was when steps are taken."""
+    settings = Stage2Config.model_validate(
+        {
+            "batch_episodes": 1,
+            "rollouts": 2,
+            "head_width": 8,
+            "policy_weights": weights,
+            "lora_rank": 2,
+            "epochs": 1,
+        }
+    )
     prepare_policy(model, settings, seed=1)
     scorer = HeadScorer(model)
     policy = MemoryPolicy("trained", LearnedChooser(scorer))
@@ -175,11 +215,41 @@ async def test_what_was_sampled_is_what_the_loss_sees(
     groups = await collector.collect(TrainingStage.MULTI_TOOL, policy, 0, 0.0)
     steps = [step for group in groups for member in group for step in member.steps]
     assert 2 * 2 * 2 <= len(steps) <= 2 * 2 * 4
-    again = scorer.log_probabilities(
-        [step.state.text for step in steps], np.stack([step.state.features for step in steps])
+    made = StepwiseGRPO(settings)
+    made.setup(scorer)
+    batch = StepBatch(
+        tuple(step.state.text for step in steps),
+        torch.from_numpy(np.stack([step.state.features for step in steps])),
+        torch.tensor([step.choice.index for step in steps]),
+        torch.tensor(np.array([step.choice.log_probabilities for step in steps])).float(),
+        torch.linspace(-1.0, 1.0, len(steps)),
     )
-    sampled = np.array([step.choice.log_probabilities for step in steps])
-    assert np.abs(again - sampled).max() < 1e-5
+    for step in range(len(steps)):
+        one = batch.rows(torch.tensor([step]))
+        assert made.compute_loss(one, 1.0).ratio == pytest.approx(1.0, abs=1e-4)
+    before = made._reference_scores(batch)
+    first = made.train_step(batch, torch.Generator().manual_seed(0))
+    assert first["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert made.compute_loss(batch, 1.0).kl > 1e-9
+    assert torch.allclose(made._reference_scores(batch), before, atol=1e-6)
+
+
+async def test_no_state_knows_the_questions(
+    model: OLMoEModel, some_episodes: list[Episode], rollouts: RolloutSettings
+) -> None:
+    """The same notes before other questions: the same texts, features and actions to the last bit."""
+    prepare_policy(model, Stage2Config(head_width=8), seed=1)
+    policy = MemoryPolicy("trained", LearnedChooser(HeadScorer(model)))
+    own, other = some_episodes[:2]
+    runs = [
+        (await run_jobs(policy, [Job(replace(own, questions=questions))], rollouts))[0][0]
+        for questions in (own.questions, other.questions)
+    ]
+    assert len(runs[0].steps) == 26
+    for mine, others in zip(runs[0].steps, runs[1].steps, strict=True):
+        assert mine.state.text == others.state.text
+        assert mine.state.features.tobytes() == others.state.features.tobytes()
+        assert mine.choice.action == others.choice.action
 
 
 async def test_stages_take_one_a_few_and_all_notes(
@@ -222,21 +292,27 @@ async def test_every_credit_rule_gives_each_step_a_share(
         # Leave-one-out differences of a group add up to nothing.
         assert sum(at_start) == pytest.approx(0.0, abs=1e-9)
     evidence = RULES["evidence"](groups, advantages, rollouts.weights)
-    read = [
-        (row, member, reading)
-        for row, member in zip(evidence, [m for g in groups for m in g], strict=True)
-        for reading in member.readings
-        if reading.right and reading.entry_id is not None
-    ]
-    assert read
-    for row, member, reading in read:
-        writers = [
-            place
-            for place, step in enumerate(member.steps)
-            if reading.entry_id in step.outcome.entry_ids
-            and step.outcome.version == reading.version
-        ]
-        assert row[writers[0]] >= min(row)
+    members = [member for group in groups for member in group]
+    assert any(r.right and r.entry_id is not None for m in members for r in m.readings)
+    for place, (row, member) in enumerate(zip(evidence, members, strict=True)):
+        assert row == pytest.approx(_evidence_by_hand(groups[place // 4], member)), place
+
+
+def _evidence_by_hand(group: list[Trajectory], member: Trajectory) -> list[float]:
+    """Each answer's gain at the step whose outcome has the version that was read, all else to every step."""
+    totals = [each.parts.total for each in group]
+    deviation = max(float(np.std(totals, ddof=1)), 0.1)
+    shared = member.parts.total - float(np.mean(totals))
+    row = np.zeros(len(member.steps))
+    for question, reading in enumerate(member.readings):
+        gain = reading.right - float(np.mean([each.readings[question].right for each in group]))
+        for place, step in enumerate(member.steps):
+            written = step.outcome.entry_ids[:1] == (reading.entry_id,)
+            if reading.entry_id is not None and written and step.outcome.version == reading.version:
+                row[place] += gain
+                shared -= gain / len(member.readings)
+                break
+    return [float(value) for value in row + shared / deviation]
 
 
 def test_the_bonus_is_larger_for_what_is_new_in_the_group() -> None:

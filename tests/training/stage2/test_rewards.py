@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memory.policy import MemoryPolicy
-from memory.rules import RuleChooser
+from memory.rules import RuleChooser, rule_policy
 from training.stage2_agemem import reader
 from training.stage2_agemem.episodes import Claim, Episode, Fact, Question
 from training.stage2_agemem.references import reference_policy
@@ -52,6 +52,8 @@ def test_which_is_answered_only_by_one_of_its_options() -> None:
     assert not reader.is_right(question, reader.answer(question, [Entry(figure=7.0)], [1.0]))
     ended = replace(question, answer=None)
     assert reader.is_right(ended, reader.answer(ended, [], []))
+    # The withdrawal itself says that nothing is in force, too.
+    assert reader.is_right(ended, reader.answer(ended, [Entry(mode="withdrawal")], [1.0]))
     # An entry with a third figure is no answer, although it says None.
     assert not reader.is_right(ended, reader.answer(ended, [Entry(figure=9.0)], [1.0]))
 
@@ -104,18 +106,54 @@ async def test_the_oracle_solves_nearly_everything(
     assert np.mean([group[0].right_frac for group in groups]) >= 0.98
 
 
-async def test_with_a_random_store_nothing_is_known(
+async def test_with_another_episodes_memory_nothing_is_known(
     some_episodes: list[Episode], rollouts: RolloutSettings
 ) -> None:
-    """Another episode's memory answers exact figures as an empty one does."""
-    policy = reference_policy("oracle", some_episodes)
-    groups = await run_jobs(policy, [Job(each) for each in some_episodes], rollouts)
-    right = []
+    """Exact figures asked of memories that heard of the same fact elsewhere: they answer, wrongly."""
+    policy = rule_policy("keep_all")
+    asked: dict[int, list[Question]] = {}
     for place, episode in enumerate(some_episodes):
-        hits = groups[(place + 1) % len(groups)][0].hits
-        for question, found in zip(episode.questions, hits, strict=True):
-            if question.type == "figure" and question.answer is not None:
-                given = reader.answer(question, found, [h.recorded_from.timestamp() for h in found])
-                right.append(reader.is_right(question, given))
-    assert len(right) > 50
-    assert np.mean(right) <= 0.03
+        for question in episode.questions:
+            others = [each for each in range(len(some_episodes)) if each != place]
+            for other in others:
+                known = question.fact in some_episodes[other].truth
+                if known and question.type == "figure" and question.answer is not None:
+                    asked.setdefault(other, []).append(question)
+    jobs = [Job(replace(some_episodes[each], questions=tuple(asked[each]))) for each in asked]
+    unlimited = replace(rollouts, entry_cap=None)
+    groups = await run_jobs(policy, jobs, unlimited)
+    readings = [reading for group in groups for reading in group[0].readings]
+    assert sum(reading.entry_id is not None for reading in readings) > 20
+    assert np.mean([reading.right for reading in readings]) <= 0.03
+
+
+async def test_what_overflowed_before_the_context_ended_counts(
+    some_episodes: list[Episode], rollouts: RolloutSettings
+) -> None:
+    """An ADD of six notes, then only retrievals: each puts hits into a context that is full before note 20,
+    where a new one begins."""
+    taken = {"count": 0}
+
+    def choose(_: object) -> str:
+        taken["count"] += 1
+        return "add" if taken["count"] <= 6 else "retrieve"
+
+    policy = MemoryPolicy("greedy", RuleChooser(choose))
+    (found,) = (await run_jobs(policy, [Job(some_episodes[0])], rollouts))[0]
+    first = [step for step in found.steps[:20] if step.outcome.action == "retrieve"]
+    assert len(first) == 14
+    assert found.parts.overflows > 20
+
+
+async def test_random_answers_are_the_same_again_and_half_of_them_right(
+    some_episodes: list[Episode], rollouts: RolloutSettings
+) -> None:
+    random = replace(rollouts, random_answers=True)
+    jobs = [Job(each, 4) for each in some_episodes]
+    shares = []
+    for _ in range(2):
+        groups = await run_jobs(rule_policy("none"), jobs, random)
+        shares.append([[m.parts.task_frac for m in group] for group in groups])
+    assert shares[0] == shares[1]
+    assert 0.4 < np.mean(shares[0]) < 0.6
+    assert any(len(set(group)) > 1 for group in shares[0])

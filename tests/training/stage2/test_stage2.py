@@ -118,6 +118,33 @@ def test_other_weights_and_credits_train(tmp_path: Path, weights: str, credit: s
 
 
 @pytest.mark.slow
+def test_a_stage_ends_where_validation_stops_rising(tmp_path: Path) -> None:
+    """Validated after every update, one without a better one is enough."""
+    found = run(
+        command(tmp_path, "train", "stage2", steps=6, eval_steps=1, patience=1, single_frac=0.9)
+    )
+    single = found["stages"][0]
+    assert single["stage"] == "single"
+    assert single["updates"] < 5  # its share of the six
+
+
+def test_exploration_needs_a_credit_that_takes_it(tmp_path: Path) -> None:
+    words = [
+        "--set=learning.exploration_coefficient=0.1",
+        "train",
+        "stage2",
+        "--credit",
+        "evidence",
+    ]
+    done = subprocess.run(
+        command(tmp_path, *words), capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "exploration_coefficient is 0.1" in done.stderr
+
+
+@pytest.mark.slow
 def test_exploration_trains(tmp_path: Path) -> None:
     words = ["--set=learning.exploration_coefficient=0.1", "train", "stage2", "--stage", "multi"]
     assert run(command(tmp_path, *words, steps=2))["steps"] == 2
