@@ -7,7 +7,8 @@ Every arm is trained from the same seeds with the same budget, and its last weig
 episodes (validation split, never the test). A run that is there already (`OUT/arm-seed.json`) is not trained
 again: a broken run goes on; one of another budget is refused. The table gives each arm's accuracy, its
 difference from `base` on the seeds that both have, and each seed's own; intervals are over seeds and episodes
-drawn together, so few seeds make them wide. `random_answers` is compared with the rule `none`, too.
+drawn together, so few seeds make them wide. What `random_answers` taught is compared with the rules `none`
+and `random`: doing nothing and doing anything.
 
 `--shuffled` asks trained policies' memories for figures of another episode that speaks of the same fact.
 """
@@ -213,10 +214,14 @@ def show(out: Path, budget: Mapping[str, int], episodes: Sequence[Episode]) -> N
     runs = {name: _runs(out, name, budget) for name in ARMS}
     model = OLMoEModel().load()
     rollouts = RolloutSettings(Stage2Config().entry_cap, tokenizer=CountedTokens(model.tokenizer))
-    nothing = np.array(
-        [each.right_frac for each in carry_out(rule_policy("none"), episodes, rollouts)]
-    )
-    print(f"| the rule `none` | | {nothing.mean():.3f} | | | |")
+    untaught = {
+        rule: np.array(
+            [each.right_frac for each in carry_out(rule_policy(rule), episodes, rollouts)]
+        )
+        for rule in ("none", "random")
+    }
+    for rule, rights in untaught.items():
+        print(f"| the rule `{rule}` | | {rights.mean():.3f} | | | |")
     for name, found in runs.items():
         if not found:
             continue
@@ -236,11 +241,10 @@ def show(out: Path, budget: Mapping[str, int], episodes: Sequence[Episode]) -> N
         each_seed = " ".join(f"{gain:+.3f}" for gain in gains.mean(axis=1))
         print(f"{line} {_told(gains)} | {each_seed} |")
         if name == "random_answers":
-            against = np.array([each["accuracies"] for each in found.values()]) - nothing
-            each_seed = " ".join(f"{gain:+.3f}" for gain in against.mean(axis=1))
-            print(
-                f"| random_answers less `none` | {len(found)} | | | {_told(against)} | {each_seed} |"
-            )
+            for rule, rights in untaught.items():
+                gains = np.array([each["accuracies"] for each in found.values()]) - rights
+                each_seed = " ".join(f"{gain:+.3f}" for gain in gains.mean(axis=1))
+                print(f"| that, less the rule `{rule}` | | | | {_told(gains)} | {each_seed} |")
 
 
 def _runs(out: Path, name: str, budget: Mapping[str, int]) -> dict[int, dict[str, Any]]:

@@ -1,13 +1,14 @@
 """Tunes the reader and the references on training episodes, and writes `baselines.json`.
 
-    python -m training.stage2_agemem.tuning [--episodes 300] [--restarts 3]
+    python -m training.stage2_agemem.tuning [--episodes 300] [--restarts 3] [--parts fitted]
 
     reader      which sources are read first, where everything about listed companies is kept
     heuristic   a depth-3 tree over the features, its leaves an action or the hand rule, found by hill
                 climbing on training accuracy from several starts; the hand rule where no tree is better on
                 fresh episodes
     attainable  how much an ADD and an UPDATE must gain
-    fitted      a logistic model of which note answers a question, and its threshold
+    fitted      a logistic model of which note answers a question, from as many episodes as half a default
+                training sees, and its threshold, from others
 
 Everything runs on the real memory, at the default cap, on training episodes only. Refuses to see the other
 splits.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from core.config import AthenaConfig
+from core.config import AthenaConfig, Stage2Config
 from memory.policy import FEATURES, SOURCES, MemoryPolicy
 from memory.rules import RuleChooser, Tree, rule_policy
 from training.stage2_agemem import reader
@@ -56,6 +57,10 @@ SEED: Final = 9_000
 
 READER_EPISODES: Final = 1_000
 """Orders of sources differ by little: their order needs more episodes than the rest."""
+FITTED_SEED: Final = 9_001
+FITTED_EPISODES: Final = 2_000
+"""Of FITTED_SEED, each ending in as many questions as an episode of the trainer."""
+PARTS: Final = ("reader", "attainable", "fitted", "heuristic")
 
 LEAVES: Final = ("hand", "add", "update", "delete", "none")
 DEPTH: Final = 3
@@ -178,11 +183,14 @@ async def tune_attainable(bench: Bench) -> dict[str, float]:
     return best
 
 
-async def fit_answers(bench: Bench, encoder: Any, backbone_hash: str) -> tuple[AnswerModel, float]:
-    """A logistic model of "this note's claim will answer a question", then its best threshold."""
+async def fit_answers(
+    bench: Bench, seen: Bench, encoder: Any, backbone_hash: str
+) -> tuple[AnswerModel, float]:
+    """A logistic model of "this note's claim will answer a question", from what is `seen`, then the threshold
+    that is best on the bench."""
     import torch
 
-    runs = await bench.run(rule_policy("heuristic"))
+    runs = await seen.run(rule_policy("heuristic"))
     states = [step.state for run in runs for step in run.steps]
     labels = np.array(
         [float(_answers(run.episode, place)) for run in runs for place in range(len(run.steps))]
@@ -204,7 +212,7 @@ async def fit_answers(bench: Bench, encoder: Any, backbone_hash: str) -> tuple[A
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     best, score = None, -1.0
-    for threshold in (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.3):
+    for threshold in (0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.3, 0.4, 0.5):
         model = AnswerModel(
             backbone_hash,
             weights.detach().numpy(),
@@ -231,8 +239,10 @@ def _answers(each: Episode, place: int) -> bool:
     )
 
 
-async def tune(episodes: int, restarts: int, tries: int, target: Path) -> dict[str, Any]:
-    """All of it, in order; the reader first, since everything is read by it."""
+async def tune(
+    episodes: int, restarts: int, tries: int, target: Path, parts: Sequence[str] = PARTS
+) -> dict[str, Any]:
+    """The parts asked for, in order, the reader first: everything is read by it. What is not, stays."""
     import torch
 
     from models.action_scorer import HeadScorer
@@ -245,22 +255,32 @@ async def tune(episodes: int, restarts: int, tries: int, target: Path) -> dict[s
     paths = paths_for(AthenaConfig(), "train").paths
     drawn = [episode(paths, "train", number, seed=SEED) for number in range(2 * episodes)]
     bench, fresh = Bench(drawn[:episodes], rollouts), Bench(drawn[episodes:], rollouts)
-    more = [episode(paths, "train", number, seed=SEED) for number in range(READER_EPISODES)]
-    unlimited = Bench(more, RolloutSettings(None, tokenizer=rollouts.tokenizer))
-    tiers, share = tune_reader(await unlimited.run(rule_policy("recency")))
-    print(f"reader: {tiers} {share:.4f}, in use {dict(reader.SOURCE_TIERS)}", flush=True)
-    attainable = await tune_attainable(bench)
-    print(f"attainable: {attainable}", flush=True)
-    answers, share = await fit_answers(bench, encoder, model.backbone_hash)
-    print(f"fitted: threshold {answers.threshold}, {share:.4f}", flush=True)
-    tree, figures = await search_tree(bench, fresh, restarts, tries)
-    print(f"heuristic: {tree} {figures}", flush=True)
-    kept = {
-        "reader": {"tiers": tiers},
-        "attainable": attainable,
-        "heuristic": {"tree": None if tree is None else _tree(tree), **figures},
-        "fitted": _answer_model(answers),
-    }
+    kept: dict[str, Any] = {}
+    if target.exists():
+        kept = json.loads(target.read_text(encoding="utf-8"))
+    if "reader" in parts:
+        more = [episode(paths, "train", number, seed=SEED) for number in range(READER_EPISODES)]
+        unlimited = Bench(more, RolloutSettings(None, tokenizer=rollouts.tokenizer))
+        tiers, share = tune_reader(await unlimited.run(rule_policy("recency")))
+        print(f"reader: {tiers} {share:.4f}, in use {dict(reader.SOURCE_TIERS)}", flush=True)
+        kept["reader"] = {"tiers": tiers}
+    if "attainable" in parts:
+        kept["attainable"] = await tune_attainable(bench)
+        print(f"attainable: {kept['attainable']}", flush=True)
+    if "fitted" in parts:
+        questions = Stage2Config().questions
+        many = [
+            episode(paths, "train", number, seed=FITTED_SEED, questions=questions)
+            for number in range(FITTED_EPISODES)
+        ]
+        seen = Bench(many, rollouts)
+        answers, share = await fit_answers(bench, seen, encoder, model.backbone_hash)
+        print(f"fitted: threshold {answers.threshold}, {share:.4f}", flush=True)
+        kept["fitted"] = _answer_model(answers)
+    if "heuristic" in parts:
+        tree, figures = await search_tree(bench, fresh, restarts, tries)
+        print(f"heuristic: {tree} {figures}", flush=True)
+        kept["heuristic"] = {"tree": None if tree is None else _tree(tree), **figures}
     target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return kept
 
@@ -293,5 +313,9 @@ if __name__ == "__main__":
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--tries", type=int, default=120)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "baselines.json")
+    parser.add_argument("--parts", default=",".join(PARTS))
     chosen = parser.parse_args()
-    asyncio.run(tune(chosen.episodes, chosen.restarts, chosen.tries, chosen.out))
+    named = chosen.parts.split(",")
+    if unknown := [name for name in named if name not in PARTS]:
+        parser.error(f"--parts names {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    asyncio.run(tune(chosen.episodes, chosen.restarts, chosen.tries, chosen.out, named))
