@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from training.stage2_agemem.grpo import DEVIATION_FLOOR
+from training.stage2_agemem.rewards import DEVIATION_FLOOR
 from training.stage2_agemem.rollouts import Trajectory
 
 if TYPE_CHECKING:

@@ -21,14 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from core.errors import TrainingError
+from training.stage2_agemem.rewards import DEVIATION_FLOOR
 
 if TYPE_CHECKING:
     from core.config import Stage2Config
     from models.action_scorer import HeadScorer
-
-
-DEVIATION_FLOOR = 0.1
-"""Rewards are shares of right answers; one answer of four makes more than this in a group of eight."""
 
 
 @dataclass(frozen=True, slots=True)

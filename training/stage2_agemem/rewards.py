@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from training.stage2_agemem.episodes import Claim, Episode, Fact
 
@@ -32,6 +32,9 @@ class RewardWeights:
 
 
 DEFAULT_WEIGHTS = RewardWeights()
+DEVIATION_FLOOR: Final = 0.1
+"""The least deviation of a group that advantages are divided by. Rewards are shares of right answers; one
+answer of four makes more than this in a group of eight."""
 
 
 @dataclass(frozen=True, slots=True)
