@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,9 +43,10 @@ def paths_for(
 
 
 def _overlap(panel: Panel) -> str:
-    first = cast("np.datetime64", panel.times[0]).astype("datetime64[D]")
-    shared = sorted(set(panel.symbols) & set(TRAIN.symbols))
-    if not shared or first > np.datetime64(TRAIN.end):
+    first = dict(zip(panel.symbols, panel.times[panel.listed_at], strict=True))
+    end = np.datetime64(TRAIN.end, "D")
+    shared = [s for s in TRAIN.symbols if s in first and first[s].astype("datetime64[D]") <= end]
+    if not shared:
         return ""
     return (
         f"{', '.join(shared)} up to {TRAIN.end}: the policy was trained on these prices, so this is no "

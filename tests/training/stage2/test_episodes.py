@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path as FilePath
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from core.config import AthenaConfig
 from core.errors import DataError
 from memory.policy import FEATURES, SOURCES
 from tests.conftest import ROOT
+from trading.sources.load import load_panel
 from training.stage2_agemem.beliefs import Beliefs, share_right
 from training.stage2_agemem.episodes import (
     EPISODE_BARS,
@@ -233,3 +235,24 @@ def test_fewer_notes_are_the_beginning_of_the_same_episode(train_paths: list[Pat
     part = episode(train_paths, "train", 4, notes=9)
     assert part.notes == whole.notes[:9]
     assert len(whole.notes) == EPISODE_BARS
+
+
+@pytest.mark.parametrize(("since", "meets"), [("2003-01-02", True), ("2008-01-02", False)])
+def test_prices_that_the_policy_was_trained_on_are_named(
+    tmp_path: FilePath, since: str, meets: bool
+) -> None:
+    """What counts is the symbol's own first bar, not that of a file in which another begins earlier."""
+    panel = load_panel()
+    days, close = panel.times.astype("datetime64[D]"), panel.field("close")
+    apple, other_close = (close[:, panel.symbols.index(name)] for name in ("AAPL", "MSFT"))
+    lines = ["date,symbol,close"]
+    for day, own, other in zip(days, apple, other_close, strict=True):
+        if day >= np.datetime64("2002-01-02"):
+            lines.append(f"{day},MSFT,{other}")
+        if day >= np.datetime64(since):
+            lines.append(f"{day},AAPL,{own}")
+    file = tmp_path / "prices.csv"
+    file.write_text("\n".join(lines) + "\n")
+    found = paths_for(AthenaConfig(), "test", file)
+    assert len(found.paths) == 2
+    assert ("AAPL up to" in found.overlap) is meets
