@@ -85,8 +85,9 @@ ARMS = {
     "stages_no_single": Arm(stages=(MULTI, UNIFIED)),
     "stages_no_multi": Arm(stages=(SINGLE, UNIFIED)),
     "exploration": Arm(exploration=0.1),
-    "weights_lora": Arm({"policy_weights": "lora"}),
-    "weights_all": Arm({"policy_weights": "all"}),
+    # Every pass encodes all states anew: two passes an update, not eight, and still the slowest arms.
+    "weights_lora": Arm({"policy_weights": "lora", "epochs": 2}),
+    "weights_all": Arm({"policy_weights": "all", "epochs": 2}),
 }
 
 
