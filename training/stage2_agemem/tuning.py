@@ -7,8 +7,8 @@
                 climbing on training accuracy from several starts; the hand rule where no tree is better on
                 fresh episodes
     attainable  how much an ADD and an UPDATE must gain
-    fitted      a logistic model of which note answers a question, from as many episodes as half a default
-                training sees, and its threshold, from others
+    fitted      a logistic model of which note answers a question, from 2,000 episodes that end in twelve
+                questions, and its threshold, from the others
 
 Everything runs on the real memory, at the default cap, on training episodes only. Refuses to see the other
 splits.
