@@ -2,8 +2,8 @@
 
 Task: the share of questions answered rightly. Context: room left in the token budget. Memory: precision and
 recall of the kept facts against the truth, and staleness. Retrieval: a check with the original queries, is
-the true claim found at all (the paper's "key facts still present", on the memory)? The last three count only in proportion to right answers: alone they could be
-earned by one pointless call.
+the true claim found at all (the paper's "key facts still present", on the memory)? The last three count only
+in proportion to right answers: alone they could be earned by one pointless call.
 Penalties: refused operations, overflow, more operations than notes deserve, no answer where one was kept.
 Source: AgeMem, arXiv 2601.01885, section on rewards; verifiable answers stand in for its judge.
 """
