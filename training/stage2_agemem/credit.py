@@ -53,7 +53,7 @@ def return_to_go(
 
 def leave_one_out(returns_GS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Each member's return less the mean of the others' [G, S]: unbiased, for the baseline of a member
-    does not depend on what it did (arXiv 2402.14740, eq. 8)."""
+    does not depend on what it did (arXiv 2402.14740)."""
     others = max(len(returns_GS) - 1, 1)
     result: npt.NDArray[np.float64] = returns_GS - (returns_GS.sum(axis=0) - returns_GS) / others
     return result
