@@ -32,22 +32,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.config import AthenaConfig, Stage2Config
-from memory.policy import MemoryPolicy
 from memory.rules import rule_policy
 from models.olmoe import OLMoEModel
 from training.stage2_agemem.collect import TrainingStage
 from training.stage2_agemem.episodes import Episode, Question, episode
 from training.stage2_agemem.evaluate import learned_policy
 from training.stage2_agemem.rewards import RewardWeights
-from training.stage2_agemem.rollouts import (
-    CountedTokens,
-    Job,
-    RolloutSettings,
-    Trajectory,
-    run_jobs,
-)
+from training.stage2_agemem.rollouts import CountedTokens, RolloutSettings
 from training.stage2_agemem.sources import paths_for
 from training.stage2_agemem.trainer import STAGES, Ablation, AgeMemTrainer
+from training.stage2_agemem.tuning import Bench
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -122,38 +116,32 @@ def train(arm: Arm, seed: int, steps: int, batch: int, episodes: list[Episode]) 
         ablation=arm.ablation,
     )
     asyncio.run(trainer.train())
-    found = carry_out(trainer.policy, episodes, judged)
+    found = asyncio.run(Bench(episodes, judged).run(trainer.policy))
     return {
         "accuracies": [each.right_frac for each in found],
         "seconds": round(time.perf_counter() - began, 1),
     }
 
 
-def carry_out(
-    policy: MemoryPolicy, episodes: Sequence[Episode], rollouts: RolloutSettings
-) -> list[Trajectory]:
-    """What a policy, taking its likeliest actions, makes of episodes."""
+def asked_elsewhere(episodes: Sequence[Episode]) -> list[Episode]:
+    """Episodes that end in the exact figures of others: each is asked of the next one that has its fact."""
+    asked: dict[int, list[Question]] = {}
+    for place, own in enumerate(episodes):
+        for question in filter(_of_a_figure, own.questions):
+            others = ((place + away) % len(episodes) for away in range(1, len(episodes)))
+            other = next((each for each in others if question.fact in episodes[each].truth), None)
+            if other is not None:
+                asked.setdefault(other, []).append(question)
+    return [replace(episodes[each], questions=tuple(asked[each])) for each in asked]
 
-    async def work() -> list[Trajectory]:
-        found: list[Trajectory] = []
-        for start in range(0, len(episodes), 50):
-            jobs = [Job(each) for each in episodes[start : start + 50]]
-            found += [group[0] for group in await run_jobs(policy, jobs, rollouts)]
-        return found
 
-    return asyncio.run(work())
+def _of_a_figure(question: Question) -> bool:
+    return question.type == "figure" and question.answer is not None
 
 
 def shuffled(checkpoints: Sequence[Path], episodes: Sequence[Episode]) -> None:
     """Exact figures in force, asked of the next memory that heard of the same fact in another episode."""
-    asked: dict[int, list[Question]] = {}
-    for place, own in enumerate(episodes):
-        for question in own.questions:
-            others = ((place + away) % len(episodes) for away in range(1, len(episodes)))
-            other = next((each for each in others if question.fact in episodes[each].truth), None)
-            if question.type == "figure" and question.answer is not None and other is not None:
-                asked.setdefault(other, []).append(question)
-    with_others = [replace(episodes[each], questions=tuple(asked[each])) for each in asked]
+    with_others = asked_elsewhere(episodes)
     model = OLMoEModel().load()
     rollouts = RolloutSettings(Stage2Config().entry_cap, tokenizer=CountedTokens(model.tokenizer))
     print("| policy | memory | figures asked | something read | right |")
@@ -166,9 +154,9 @@ def shuffled(checkpoints: Sequence[Path], episodes: Sequence[Episode]) -> None:
         for memory, chosen in (("own", episodes), ("another's", with_others)):
             readings = [
                 reading
-                for each in carry_out(policy, chosen, rollouts)
+                for each in asyncio.run(Bench(chosen, rollouts).run(policy))
                 for question, reading in zip(each.episode.questions, each.readings, strict=True)
-                if question.type == "figure" and question.answer is not None
+                if _of_a_figure(question)
             ]
             read = np.mean([reading.entry_id is not None for reading in readings])
             right = np.mean([reading.right for reading in readings])
@@ -215,10 +203,9 @@ def show(out: Path, budget: Mapping[str, int], episodes: Sequence[Episode]) -> N
     runs = {name: _runs(out, name, budget) for name in ARMS}
     model = OLMoEModel().load()
     rollouts = RolloutSettings(Stage2Config().entry_cap, tokenizer=CountedTokens(model.tokenizer))
+    bench = Bench(episodes, rollouts)
     untaught = {
-        rule: np.array(
-            [each.right_frac for each in carry_out(rule_policy(rule), episodes, rollouts)]
-        )
+        rule: np.array([each.right_frac for each in asyncio.run(bench.run(rule_policy(rule)))])
         for rule in ("none", "random")
     }
     for rule, rights in untaught.items():

@@ -117,6 +117,13 @@ class Trajectory:
     def right_frac(self) -> float:
         return sum(reading.right for reading in self.readings) / max(len(self.readings), 1)
 
+    @property
+    def operations_done(self) -> int:
+        """Operations of the memory: each step's automatic retrieval, what was chosen where that is not
+        nothing, and the retrieval of each question."""
+        chosen = sum(step.choice.action != NOTHING for step in self.steps)
+        return len(self.steps) + chosen + len(self.readings)
+
     def operations(self) -> dict[str, int]:
         """How often each action was chosen."""
         counts: dict[str, int] = {}

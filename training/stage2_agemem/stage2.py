@@ -240,7 +240,7 @@ def _progress_note(metrics: dict[str, Any]) -> str:
     return (
         f"{metrics['stage']}: reward {metrics['reward']:.3f}, accuracy {metrics['accuracy_frac']:.3f}, "
         f"KL {metrics.get('kl', 0.0):.2f}, entropy {metrics.get('entropy', 0.0):.2f}, "
-        f"clipped {metrics.get('clip_frac', 0.0):.2f}, {metrics['operations_per_second']:.0f} steps/s"
+        f"clipped {metrics.get('clip_frac', 0.0):.2f}, {metrics['operations_per_second']:.0f} operations/s"
     )
 
 
@@ -284,7 +284,7 @@ def _leave(
         "",
         f"* Backbone: {model.name}, SHA-256 `{model.backbone_hash}`; no other backbone takes it.",
         f"* Trained: {settings.policy_weights}, seed {config.seed}, {result.steps} updates, "
-        f"{result.episodes} episodes, {result.operations} policy steps, {result.seconds:.0f} s.",
+        f"{result.episodes} episodes, {result.operations} memory operations, {result.seconds:.0f} s.",
         f"* Validation accuracy {result.validation['accuracy_frac']:.3f} (update "
         f"{result.validation['update']}, chosen by it) on {result.validation['episodes']} episodes.",
         "* Training data: desk notes of invented companies on the bars of AAPL and IBM to 2007, and "

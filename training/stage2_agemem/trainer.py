@@ -189,8 +189,8 @@ class AgeMemTrainer:
         members = [member for group in groups for member in group]
         of_runs = [member for member in members if member.episode.of_run]
         desk = [member for member in members if not member.episode.of_run] or members
-        steps = sum(len(member.steps) for member in members)
-        state.operations += steps
+        operations = sum(member.operations_done for member in members)
+        state.operations += operations
         state.episodes += len(groups)
         return {
             "update": state.update,
@@ -199,10 +199,10 @@ class AgeMemTrainer:
             **{name: round(value, 6) for name, value in learned.items()},
             "groups": len(groups),
             "skipped_groups": skipped,
-            "steps": steps,
+            "steps": sum(len(member.steps) for member in members),
             "actions_frac": _action_shares(desk),
             **({"run_actions_frac": _action_shares(of_runs)} if of_runs else {}),
-            "operations_per_second": round(steps / max(collected - began, 1e-9), 1),
+            "operations_per_second": round(operations / max(collected - began, 1e-9), 1),
             "seconds": round(ended - began, 3),
             "learning_seconds": round(ended - collected, 3),
         }

@@ -114,16 +114,16 @@ async def test_with_another_episodes_memory_nothing_is_known(
     asked: dict[int, list[Question]] = {}
     for place, episode in enumerate(some_episodes):
         for question in episode.questions:
-            others = [each for each in range(len(some_episodes)) if each != place]
-            for other in others:
-                known = question.fact in some_episodes[other].truth
-                if known and question.type == "figure" and question.answer is not None:
+            if question.type != "figure" or question.answer is None:
+                continue
+            for other, elsewhere in enumerate(some_episodes):
+                if other != place and question.fact in elsewhere.truth:
                     asked.setdefault(other, []).append(question)
     jobs = [Job(replace(some_episodes[each], questions=tuple(asked[each]))) for each in asked]
     unlimited = replace(rollouts, entry_cap=None)
     groups = await run_jobs(policy, jobs, unlimited)
     readings = [reading for group in groups for reading in group[0].readings]
-    assert sum(reading.entry_id is not None for reading in readings) > 20
+    assert sum(reading.entry_id is not None for reading in readings) > 50
     assert np.mean([reading.right for reading in readings]) <= 0.03
 
 
