@@ -37,6 +37,7 @@ from agents.user_strategy import StrategyAgents, check_strategy, load_strategy
 from core.clock import SystemClock
 from core.config import AthenaConfig, RiskConfig, config_hash
 from core.errors import DataError, PriceMissing, RunFolderError, UsageError
+from core.locks import held_by_another
 from core.protocols import Agents, Strategy
 from core.runlog import MANIFEST, RunFolder, find_run, read_manifest, run_status
 from core.types import Order, StepRecord
@@ -204,13 +205,15 @@ def going_on(
         return resolve(config, options), options, None
     path = find_run(options.resume, Path(config.runs_dir))
     manifest = read_manifest(path)
-    status, asked = run_status(manifest), manifest.get("asked")
+    status, asked = run_status(path, manifest), manifest.get("asked")
     if manifest.get("mode") != mode:
         raise RunFolderError(
             f"the run {path.name} is a {manifest.get('mode')}.",
             f"Go on with it by `athena {manifest.get('mode')} --resume`.",
         )
-    if status == "running" or (status == "done" and mode == "backtest"):
+    if status == "running":
+        raise held_by_another(path)
+    if status == "done" and mode == "backtest":
         raise RunFolderError(
             f"the run {path.name} is {status}.", "Only a run that came to no end can go on."
         )

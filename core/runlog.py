@@ -27,6 +27,7 @@ from core.config import AthenaConfig, config_hash
 from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
 from core.files import FULL_DISK, replacing, storage_error, write_atomic
 from core.jsontext import json_bytes
+from core.locks import FolderLock, is_locked
 from core.protocols import Clock
 from core.version import VERSION
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal["running", "done", "interrupted", "failed"]
 DIED: Final = "died"
-"""What a manifest's `running` means once its process is gone: killed, or unable to write its end."""
+"""What a manifest's `running` means once nobody writes the folder: killed, or unable to write its end."""
 
 MANIFEST = "manifest.json"
 STEPS = "steps.jsonl"
@@ -150,18 +151,26 @@ def _whole_lines(path: Path) -> tuple[BinaryIO, int]:
 
 
 class RunFolder:
-    """A run's folder while the run lasts. Use it in a `with` block: leaving it sets the status.
+    """A run's folder while the run lasts. Use it in a `with` block: leaving it sets the status and ends the
+    folder's lock (`core/locks.py`), which it holds from the beginning.
 
     An exception that leaves the block gets a note saying what is saved; the manifest then says
     `interrupted` (Ctrl-C, cancellation) or `failed`.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], wall_clock: Clock, *, again: bool = False
+        self,
+        path: Path,
+        manifest: dict[str, Any],
+        wall_clock: Clock,
+        lock: FolderLock,
+        *,
+        again: bool = False,
     ) -> None:
         self.path = path
         self._manifest = manifest
         self._wall_clock = wall_clock
+        self._lock = lock
         self._write_manifest()
         self.steps = StepsWriter(path / STEPS, again=again)
 
@@ -208,7 +217,7 @@ class RunFolder:
             "memory_snapshot": None,
         }
         try:
-            return cls(path, manifest, clock)
+            return cls(path, manifest, clock, FolderLock.acquire(path))
         except AthenaError:
             with suppress(OSError):
                 for leftover in path.iterdir():
@@ -220,8 +229,20 @@ class RunFolder:
     def reopen(cls, path: Path, *, config: AthenaConfig, data: Mapping[str, Any]) -> Self:
         """Go on with a run whose process is gone: its records must come again, and then go on.
 
-        Raises: RunFolderError when settings or inputs are not those with which it began.
+        Raises: RunFolderError when another process writes it (then nothing is touched), and when settings
+        or inputs are not those with which it began.
         """
+        lock = FolderLock.acquire(path)
+        try:
+            return cls._reopen(path, config, data, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _reopen(
+        cls, path: Path, config: AthenaConfig, data: Mapping[str, Any], lock: FolderLock
+    ) -> Self:
         manifest = read_manifest(path)
         same = {"config_hash": config_hash(config), "data": json.loads(json_bytes(dict(data)))}
         for name, found in same.items():
@@ -243,11 +264,16 @@ class RunFolder:
             "host": platform.node(),
             "ended": None,
         }
-        return cls(path, manifest, SystemClock(), again=True)
+        return cls(path, manifest, SystemClock(), lock, again=True)
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def lock(self) -> FolderLock:
+        """The folder's lock, for one who goes on writing after this object (a training's last steps)."""
+        return self._lock
 
     def file(self, name: str) -> AbstractContextManager[Path]:
         """A temporary path that becomes the folder's file `name` when the block succeeds.
@@ -287,6 +313,12 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        try:
+            self._leave(error)
+        finally:
+            self._lock.release()
+
+    def _leave(self, error: BaseException | None) -> None:
         if error is None:
             if self._manifest["status"] == "running":
                 self.finish(None)
@@ -357,29 +389,19 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     return _read_json(run_dir / MANIFEST, "The run folder is damaged.")
 
 
-def run_status(manifest: Mapping[str, Any]) -> str:
-    """A manifest's status; `died` where it says `running` and the process is gone.
+def run_status(run_dir: Path, manifest: Mapping[str, Any]) -> str:
+    """A manifest's status; `died` where it says `running` and no process holds the folder's lock.
 
-    A process of another host, or of a manifest without one, cannot be asked and is taken at its word. One
-    whose number was given to another process since then passes for running.
+    The lock alone decides: a process number and a host's name say nothing in a container, where the one
+    may live again and the other be new.
     """
-    status, pid = str(manifest.get("status")), manifest.get("pid")
-    if status != "running" or not isinstance(pid, int) or os.name != "posix":
-        return status
-    if manifest.get("host") != platform.node():
-        return status
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return DIED
-    except OSError:
-        return status
-    return status
+    status = str(manifest.get("status"))
+    return DIED if status == "running" and not is_locked(run_dir) else status
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """The run's JSON summary. Raises: RunFolderError when the run did not get that far."""
-    status = run_status(read_manifest(run_dir))
+    status = run_status(run_dir, read_manifest(run_dir))
     return _read_json(
         run_dir / SUMMARY, f"The run's status is {status!r}; its records are in {run_dir / STEPS}."
     )
@@ -498,7 +520,7 @@ def _entry(path: Path) -> RunEntry:
         path,
         manifest.get("mode"),
         manifest.get("started"),
-        run_status(manifest),
+        run_status(path, manifest),
         summary.get("final_equity_usd"),
         summary.get("decided_by"),
         bool((manifest.get("data") or {}).get("mock")),

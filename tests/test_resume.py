@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_to_the_byte(whole: dict[str, Any], tmp_path: Path,
     expected = (whole["run"] / STEPS).read_bytes()
     run = killed(mode, words, tmp_path / "runs", 20)
     before = (run / STEPS).read_bytes()
-    assert run_status(read_manifest(run)) == "died"
+    assert run_status(run, read_manifest(run)) == "died"
     assert before == expected[: len(before)]
     assert 20 <= before.count(b"\n") < expected.count(b"\n")
     with (run / STEPS).open("ab") as file:
@@ -87,6 +87,31 @@ def test_a_killed_run_goes_on_to_the_byte(whole: dict[str, Any], tmp_path: Path,
     assert asyncio.run(remembered(run)) == asyncio.run(remembered(whole["run"]))
     assert done.to_dict()["metrics"] == whole["metrics"]
     assert read_manifest(run)["status"] == "done"
+
+
+def test_of_two_resumes_at_once_one_is_refused_and_nothing_is_doubled(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
+    run = copied(whole, tmp_path, 20)
+    words = [sys.executable, str(ROOT / "main.py"), "backtest", "--resume", "last", "--json"]
+    both = [
+        subprocess.Popen(
+            [*words, "--runs-dir", str(tmp_path / "runs")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300) for process in both]
+    codes = [process.returncode for process in both]
+    expected = (whole["run"] / STEPS).read_bytes()
+    assert (run / STEPS).read_bytes() == expected
+    # The later one is refused while the first writes, or finds it done.
+    assert sorted(codes) == [0, 2], told
+    refused = told[codes.index(2)][1]
+    assert "is being written by process" in refused or "is done" in refused
+    assert asyncio.run(remembered(run)) == asyncio.run(remembered(whole["run"]))
 
 
 def copied(whole: dict[str, Any], folder: Path, lines: int, status: str = "interrupted") -> Path:

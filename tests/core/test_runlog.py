@@ -185,21 +185,21 @@ def test_a_file_size_limit_of_the_system_is_told_and_whole_records_stay(tmp_path
     assert read_manifest(Path(folder))["status"] == "failed"
 
 
-def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
+def test_a_run_that_nobody_writes_has_died(tmp_path: Path) -> None:
     with made(tmp_path) as folder:
         assert [run.status for run in list_runs(tmp_path)] == ["running"]
-        gone = subprocess.Popen(["true"])
-        gone.wait()
-        folder.note(
-            pid=gone.pid
-        )  # as it stands after a kill, or a disk too full for the last status
+        # Neither number nor host decides: the number may live again, the host be a new container's.
+        folder.note(pid=1, host="another machine")
+        assert [run.status for run in list_runs(tmp_path)] == ["running"]
+        folder.lock.release()  # as it stands after a kill, or a disk too full for the last status
+        assert [run.status for run in list_runs(tmp_path)] == ["died"]
+        folder.note(pid=os.getpid())
         assert [run.status for run in list_runs(tmp_path)] == ["died"]
         with pytest.raises(RunFolderError) as caught:
             read_summary(folder.path)
         assert "'died'" in caught.value.cure
-        folder.note(host="another machine")
-        assert [run.status for run in list_runs(tmp_path)] == ["running"]
     assert [run.status for run in list_runs(tmp_path)] == ["done"]
+    assert not (folder.path / ".lock").exists()
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

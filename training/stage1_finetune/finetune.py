@@ -26,6 +26,7 @@ import numpy as np
 from core.config import AthenaConfig, Stage1Config
 from core.errors import CheckpointError, TrainingError
 from core.files import write_atomic
+from core.locks import FolderLock
 from core.runlog import RunFolder, find_run, read_manifest
 from models.folder import sha256
 from training.data.corpus import mix
@@ -95,11 +96,12 @@ def stage1_finetune(
     state = PartialState(cpu=pick_device(config.olmoe.device).type == "cpu")
     began = time.monotonic()
     threads = _set_threads(settings.threads)
+    lock: FolderLock | None = None
     try:
         model = OLMoEModel(config.olmoe).load()
         prepared = prepare(data, settings, model)
-        folder = _folder(run_dir, config, settings, data, prepared, model, state)
-        trained = _train(folder, config, settings, prepared, model, advance, state)
+        folder, lock = _folder(run_dir, config, settings, data, prepared, model, state)
+        trained = _train(folder, lock, config, settings, prepared, model, advance, state)
     except (MemoryError, RuntimeError) as error:
         told = _memory_error(error, settings)
         if told is error:
@@ -107,6 +109,8 @@ def stage1_finetune(
         raise told from error
     finally:
         _set_threads(threads)
+        if lock is not None:
+            lock.release()
     seconds = round(time.monotonic() - began, 1)
     return Stage1Result(
         str(folder), str(folder / ADAPTER), trained.steps, trained.metrics,
@@ -147,8 +151,8 @@ def _folder(  # noqa: PLR0917
     data: Stage1Data,
     model: OLMoEModel,
     state: Any,
-) -> Path:
-    """The run's folder, made by the first process and known to all."""
+) -> tuple[Path, FolderLock | None]:
+    """The run's folder, made by the first process and known to all; that process holds its lock."""
     from accelerate.utils import broadcast_object_list
 
     about = {
@@ -168,8 +172,9 @@ def _folder(  # noqa: PLR0917
                     f"the {what} of {run_dir.name} changed since it began ({old[:12]}, now {new[:12]}).",
                     "Put the old files back, or begin a new run.",
                 )
-        return run_dir
+        return run_dir, FolderLock.acquire(run_dir) if state.is_main_process else None
     shared: list[Any] = [None]
+    lock: FolderLock | None = None
     if state.is_main_process:
         made = RunFolder.create(
             config.checkpoint_dir, mode=MODE, config=config, seed=config.seed, data=about
@@ -182,13 +187,14 @@ def _folder(  # noqa: PLR0917
                 "base_training_cutoff": model.training_cutoff.isoformat(),
             }
         )
-        shared = [str(made.path)]
+        shared, lock = [str(made.path)], made.lock
     broadcast_object_list(shared)
-    return Path(shared[0])
+    return Path(shared[0]), lock
 
 
 def _train(  # noqa: PLR0917
     folder: Path,
+    lock: FolderLock | None,
     config: AthenaConfig,
     settings: Stage1Config,
     data: Stage1Data,
@@ -280,8 +286,8 @@ def _train(  # noqa: PLR0917
     steps = int(trainer.state.global_step)
     after = measure(model, data)
     metrics = _metrics(before, after, data)
-    if state.is_main_process:
-        _leave(folder, config, settings, data, model, trainer, metrics)
+    if lock is not None:
+        _leave(folder, lock, config, settings, data, model, trainer, metrics)
     state.wait_for_everyone()
     return _Trained(steps, metrics)
 
@@ -365,6 +371,7 @@ def _metrics(before: dict[str, Any], after: dict[str, Any], data: Stage1Data) ->
 
 def _leave(  # noqa: PLR0917
     folder: Path,
+    lock: FolderLock,
     config: AthenaConfig,
     settings: Stage1Config,
     data: Stage1Data,
@@ -397,7 +404,7 @@ def _leave(  # noqa: PLR0917
     write_atomic(folder / "log.json", (json.dumps(history, indent=1) + "\n").encode())
     draw_curves(folder / CURVES, history)
     manifest = read_manifest(folder)
-    reopened = RunFolder(folder, manifest, _clock())
+    reopened = RunFolder(folder, manifest, _clock(), lock)
     reopened.finish({"checkpoint": str(folder / ADAPTER), "metrics": metrics})
 
 

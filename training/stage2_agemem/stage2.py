@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from core.clock import SystemClock
 from core.config import AthenaConfig, Stage2Config
 from core.errors import CheckpointError
+from core.locks import FolderLock
 from core.runlog import RunFolder, find_run, read_manifest
 from memory.policy import FEATURES
 
@@ -139,7 +140,8 @@ def _folder(
                 f"{model.backbone_hash[:12]}).",
                 "Configure the old model again, or begin a new run.",
             )
-        return RunFolder(run_dir, manifest | {"status": "running"}, SystemClock())
+        lock = FolderLock.acquire(run_dir)
+        return RunFolder(run_dir, manifest | {"status": "running"}, SystemClock(), lock)
     about = {
         "stage": stage,
         "steps": config.training.stage2.steps,
