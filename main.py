@@ -591,7 +591,13 @@ def data_scrape(common: Common, /, **options: Any) -> None:
 
     for edge in ("start", "end"):
         options[edge] = options[edge] and options[edge].date()
-    report = scrape(ScrapeOptions(fred_key=os.environ.get("FRED_API_KEY"), **options), config)
+    variables = {
+        "fred_key": "FRED_API_KEY",
+        "sec_url": "EDGAR_BASE_URL",
+        "sec_data_url": "EDGAR_DATA_URL",
+    }
+    options |= {option: os.environ.get(name) for option, name in variables.items()}
+    report = scrape(ScrapeOptions(**options), config)
     show(common, report.to_dict(), _render_scrape)
 
 

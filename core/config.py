@@ -39,7 +39,7 @@ NOT_BUILT: Mapping[str, str] = {
 A feature that is built deletes its rows here, and nothing else has to change.
 """
 
-PLACES = frozenset({"runs_dir", "data_dir", "checkpoint_dir", "log_level"})
+PLACES = frozenset({"runs_dir", "data_dir", "checkpoint_dir", "log_level", "max_unpacked_bytes"})
 """Keys that cannot change a result: they stay out of the hash."""
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -425,6 +425,7 @@ class AthenaConfig(Section):
     runs_dir: Path = Path("runs")
     data_dir: Path = Path("data")
     checkpoint_dir: Path = Path("checkpoints")
+    max_unpacked_bytes: Annotated[int, Field(ge=1)] = 2_147_483_648
     data: DataConfig = DataConfig()
     trading: TradingConfig = TradingConfig()
     agents: AgentsConfig = AgentsConfig()

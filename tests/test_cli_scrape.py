@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Athena
-from tests.training.data.server import serving, text
+from tests.training.data.edgar import ACME, submissions
+from tests.training.data.server import jsonned, serving, text
 
-pytest.importorskip("hishel", reason="the extra scrape is not installed")
+pytest.importorskip("httpx", reason="the extra scrape is not installed")
 
 FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Wire</title>
 <item><title>Acme rises</title><pubDate>Mon, 03 Jun 2024 09:30:00 GMT</pubDate></item>
@@ -111,3 +112,41 @@ def test_what_does_not_fit_is_said(athena: Athena, words: list[str], said: str) 
     done = athena("data", "scrape", *words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_filings_are_asked_for_where_the_variables_say(athena: Athena, tmp_path: Path) -> None:
+    with serving() as server:
+        server.answers["/files/company_tickers.json"] = jsonned(
+            {"0": {"cik_str": ACME.cik, "ticker": ACME.symbol, "title": "ACME CORP"}}
+        )
+        server.answers[ACME.list_path] = jsonned(submissions(ACME.cik, ACME.numbers))
+        for at in range(2):
+            server.answers[ACME.path(at)] = text(ACME.filing(at))
+        done = athena(
+            "data", "scrape", "filings", ACME.symbol, "NOSUCH", "--json",
+            "--set", "data.contact=me@example.com",
+            env={"EDGAR_BASE_URL": server.url, "EDGAR_DATA_URL": server.url},
+        )  # fmt: skip
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["items"]) == (0, 2), done.stderr
+        assert report["reasons"] == {"symbol unknown to the SEC": 1}
+        assert all("me@example.com" in agent for agent in server.agents)
+
+
+def test_a_name_and_password_in_a_feeds_address_are_written_nowhere(
+    athena: Athena, tmp_path: Path
+) -> None:
+    with serving() as server:
+        server.answers["/ACME"] = text(FEED)
+        url = server.url.replace("://", "://me:CANARY@")
+        words = ["-v", "data", "scrape", "news", "--feed", f"{url}/ACME?token=CANARY", "--json"]
+        good = athena(*words)
+        bad = athena(*words[:-2], f"{url}/absent?token=CANARY", "--json")
+        wants = athena(*words[:-2], f"{url}/{{symbol}}")
+    assert (good.returncode, bad.returncode, wants.returncode) == (0, 2, 2)
+    for done in (good, bad, wants):
+        assert "CANARY" not in done.stdout + done.stderr
+    row = pq.read_table(tmp_path / json.loads(good.stdout)["path"]).to_pylist()[0]
+    assert row["source"] == server.url.removeprefix("http://")
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"CANARY" not in path.read_bytes(), path

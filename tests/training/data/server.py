@@ -41,6 +41,7 @@ class Server:
         self.answers: dict[str, Answer | list[Answer] | Callable[[Query], Answer]] = {}
         self.asked: list[str] = []
         self.agents: set[str] = set()
+        self.authorizations: list[str] = []
         self.stop = threading.Event()
         outer = self
 
@@ -49,6 +50,7 @@ class Server:
                 url = urlsplit(self.path)
                 outer.asked.append(url.path)
                 outer.agents.add(self.headers.get("User-Agent", ""))
+                outer.authorizations.append(self.headers.get("Authorization", ""))
                 answer = outer.answer(url.path, parse_qs(url.query))
                 outer.stop.wait(answer.wait_seconds)
                 try:

@@ -23,7 +23,7 @@ from training.data.scrapers.market import MacroScraper, MarketScraper
 from training.data.scrapers.news import Feed, NewsScraper
 from training.data.scrapers.social import SocialScraper
 
-if any(find_spec(name) is None for name in ("feedparser", "edgar", "yfinance")):
+if any(find_spec(name) is None for name in ("feedparser", "httpx", "yfinance")):
     pytest.skip("the extras scrape and live are not installed", allow_module_level=True)
 
 from tests.trading.test_sources_yahoo import DAYS, cache_dir, chart
@@ -34,8 +34,6 @@ __all__ = ["cache_dir"]
 pytestmark = [
     # yfinance 1.7 still says inplace, which pandas 3.1 deprecates.
     pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning"),
-    # edgartools 5.62 hands a timeout of httpx to its cache, which prefers httpx2.
-    pytest.mark.filterwarnings("ignore:.*migrate to httpx2:DeprecationWarning"),
 ]
 
 NOW = datetime(2024, 6, 3, 12, tzinfo=UTC)
@@ -94,9 +92,8 @@ def source(
     company: Company = request.getfixturevalue("acme")
     edgar: Server = request.getfixturevalue("sec")
     scraper = FilingsScraper(
-        [company.symbol], contact="me@example.com", wait_seconds=0.0,
-        timeout_seconds=TIME_OUT_SECONDS,
-    )  # fmt: skip
+        [company.symbol], client, contact="me@example.com", base_url=edgar.url, data_url=edgar.url
+    )
     answer = edgar.answers[company.list_path]
     assert isinstance(answer, Answer)
     return Source(edgar, scraper, company.list_path, answer, 2)
@@ -148,6 +145,7 @@ async def test_nobody_there_is_said_as_offline(client: PoliteClient, cache_dir: 
         NewsScraper([Feed(f"{nowhere}/feed")], client),
         SocialScraper(["ACME"], client, server=nowhere),
         MacroScraper(["UNRATE"], client, api_key="k", base_url=nowhere),
+        FilingsScraper(["ACME"], client, contact="c", base_url=nowhere, data_url=nowhere),
         MarketScraper(["A"], base_url=nowhere, wait_seconds=0.0, attempts=1, cache_dir=cache_dir),
     ]
     for scraper in scrapers:

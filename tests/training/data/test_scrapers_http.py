@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
+import threading
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +18,7 @@ from core.errors import DataError
 from tests.training.data.server import Answer, Server, serving, text
 from training.data.scrapers.http import PoliteClient, _seconds
 
-pytest.importorskip("hishel", reason="the extra scrape is not installed")
+pytest.importorskip("httpx", reason="the extra scrape is not installed")
 
 
 @pytest.fixture
@@ -185,3 +188,173 @@ async def test_a_key_stands_in_no_message(server: Server, client: PoliteClient) 
     with pytest.raises(DataError) as caught:
         await client.get(f"{server.url}/absent", {"api_key": "SECRET"})
     assert "SECRET" not in str(caught.value)
+
+
+# --- redirects
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    with serving() as found:
+        yield found
+
+
+async def test_a_redirect_on_the_same_host_is_followed(
+    server: Server, client: PoliteClient
+) -> None:
+    server.answers["/a"] = text("", status=302, headers={"Location": "b"})
+    server.answers["/b"] = text("here")
+    assert await client.get(f"{server.url}/a") == b"here"
+    assert server.times("/robots.txt") == 1
+
+
+@pytest.mark.parametrize("robots", [True, False])
+async def test_a_redirect_to_another_host_asks_its_robots_txt(
+    server: Server, other: Server, client: PoliteClient, robots: bool
+) -> None:
+    server.answers["/a"] = text("", status=301, headers={"Location": f"{other.url}/private/b"})
+    other.answers["/private/b"] = text("here")
+    assert await client.get(f"{server.url}/a", robots=robots) == b"here"
+    other.answers["/robots.txt"] = text("User-agent: *\nDisallow: /private\n")
+    async with quick() as fresh:
+        with pytest.raises(DataError, match=r"robots\.txt of .* forbids"):
+            await fresh.get(f"{server.url}/a", robots=robots)
+    assert other.times("/private/b") == 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.2:{port}/b", "http://[::1]:{port}/b", "http://10.1.2.3/b",
+        "http://192.168.0.1/b", "http://169.254.169.254/latest/meta-data/", "http://0.0.0.0:{port}/b",
+        "http://[::ffff:127.0.0.2]:{port}/b", "http://[64:ff9b::a00:1]/b", "http://2130706434:{port}/b",
+        "http://[2002:a00:1::]/b", "http://[fd00::1]/b", "http://100.64.0.1/b",
+    ],
+)  # fmt: skip
+async def test_a_redirect_never_reaches_a_private_address_that_was_not_named(
+    server: Server, client: PoliteClient, target: str
+) -> None:
+    port = server.server.server_port
+    server.answers["/a"] = text("", status=302, headers={"Location": target.format(port=port)})
+    server.answers["/b"] = text("secret")
+    with pytest.raises(DataError, match="no public address"):
+        await client.get(f"{server.url}/a")
+    assert server.times("/b") == 0
+
+
+async def test_a_private_address_that_the_user_named_is_reached_over_a_redirect(
+    server: Server, other: Server, client: PoliteClient
+) -> None:
+    port = other.server.server_port
+    server.answers["/a"] = text("", status=302, headers={"Location": f"http://localhost:{port}/b"})
+    other.answers["/b"] = text("here")
+    # localhost is the address 127.0.0.1, which was named.
+    assert await client.get(f"{server.url}/a") == b"here"
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://x/y", "http://", "data:,x"])
+async def test_a_redirect_to_no_web_address_is_refused(
+    server: Server, client: PoliteClient, target: str
+) -> None:
+    server.answers["/a"] = text("", status=302, headers={"Location": target})
+    with pytest.raises(DataError):
+        await client.get(f"{server.url}/a")
+
+
+async def test_redirects_in_a_circle_end(server: Server, client: PoliteClient) -> None:
+    server.answers["/a"] = text("", status=302, headers={"Location": "/a"})
+    with pytest.raises(DataError, match="on and on"):
+        await client.get(f"{server.url}/a")
+
+
+# --- limits
+
+
+async def test_a_body_is_unpacked_no_further_than_the_limit(server: Server, tmp_path: Path) -> None:
+    packed = gzip.compress(bytes(50_000_000))  # 50 MB in 49 kB
+    server.answers["/a"] = Answer(packed, headers={"Content-Encoding": "gzip"})
+    async with quick(max_bytes=1_000_000, cache_dir=tmp_path) as client:
+        with pytest.raises(DataError, match="more than 1000000 bytes") as caught:
+            await client.get(f"{server.url}/a")
+    assert "max_unpacked_bytes" in caught.value.cure
+    assert list(tmp_path.glob("*.answer")) == []
+    async with quick(max_bytes=50_000_000) as client:
+        assert await client.get(f"{server.url}/a") == bytes(50_000_000)
+
+
+@pytest.mark.parametrize("packing", ["gzip, gzip", "br", "zstd", "x"])
+async def test_a_packing_that_was_not_asked_for_is_refused(
+    server: Server, client: PoliteClient, packing: str
+) -> None:
+    body = gzip.compress(gzip.compress(b"here"))
+    server.answers["/a"] = Answer(body, headers={"Content-Encoding": packing})
+    with pytest.raises(DataError, match="packed as"):
+        await client.get(f"{server.url}/a")
+
+
+async def test_an_answer_that_drips_for_ever_has_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def drip() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not stop.wait(0.05):
+                    try:
+                        peer.sendall(b"x")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        start = time.monotonic()
+        async with quick(total_seconds=0.5) as client:
+            with pytest.raises(DataError, match=r"longer than 0\.5 seconds"):
+                url = f"http://127.0.0.1:{listening.getsockname()[1]}/a"
+                await client.get(url, robots=False)
+        assert time.monotonic() - start < 2.0
+        stop.set()
+        thread.join()
+
+
+# --- secrets
+
+
+async def test_a_name_and_password_are_sent_to_their_host_and_written_nowhere(
+    server: Server, other: Server, tmp_path: Path
+) -> None:
+    url = server.url.replace("://", "://me:CANARY@")
+    server.answers["/a"] = text("here")
+    server.answers["/b"] = text("", status=302, headers={"Location": f"{other.url}/c"})
+    other.answers["/c"] = text("there")
+    async with quick(cache_dir=tmp_path / "cache") as client:
+        assert await client.get(f"{url}/a?token=CANARY", {"api_key": "CANARY"}) == b"here"
+        assert server.authorizations[-1] == "Basic " + b64encode(b"me:CANARY").decode()
+        assert await client.get(f"{url}/b") == b"there"
+        assert set(other.authorizations) == {""}
+        with pytest.raises(DataError) as caught:
+            await client.get(f"{url}/absent?token=CANARY")
+    assert "CANARY" not in str(caught.value)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * len(files)
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    assert len(files) >= 2
+    assert not any("CANARY" in path.name or b"CANARY" in path.read_bytes() for path in files)
+
+
+async def test_the_log_holds_no_key(
+    server: Server, client: PoliteClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    server.answers["/a"] = [text("busy", status=503), text("here")]
+    await client.get(f"{server.url}/a", {"api_key": "CANARY"})
+    assert "trying again" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+async def test_the_cache_of_older_versions_is_removed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "http.db").write_text("https://x/?api_key=CANARY")
+    async with quick(cache_dir=tmp_path):
+        assert not (tmp_path / "http.db").exists()

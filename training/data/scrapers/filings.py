@@ -1,67 +1,92 @@
-"""Company filings from SEC EDGAR, through edgartools.
+"""Company filings from SEC EDGAR: its JSON lists, and each filing as it was submitted.
 
 Owns what a filing becomes: its main document as text, public from the moment that its own header calls
-its acceptance (Eastern time; the SEC's JSON lists are hours off for some filers). edgartools keeps to the
-SEC's ten requests a second, repeats what fails, and keeps documents in its own cache. Filings are public
-documents. Another server is named by edgartools' variables EDGAR_BASE_URL and EDGAR_DATA_URL, which it reads
-when it is imported.
+its acceptance (Eastern time; the SEC's JSON lists are hours off for some filers). Filings are public
+documents. A filing is taken whole or not at all: one without its last line is asked for once more, past
+the cache, and is an error then.
+
+Source: the SEC's "EDGAR Application Programming Interfaces" (submissions) and "Accessing EDGAR Data"
+(company_tickers.json, paths under Archives, ten requests a second at most, and who asks must be named).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from core.errors import DataError
-from training.data.scrapers.base import ScrapedItem, missing_extra
+from training.data.scrapers.base import ScrapedItem, plain_text
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from training.data.scrapers.http import PoliteClient
 
 EASTERN = ZoneInfo("America/New_York")
 FORMS = ("10-K", "10-Q", "8-K")
-ATTEMPTS = 3
 LICENCE = "public document (SEC EDGAR)"
+SEC = "https://www.sec.gov"
+SEC_DATA = "https://data.sec.gov"
 _END = re.compile("</(SEC|IMS)-DOCUMENT>")
 """The last line of a filing's text, but for the seal of very old ones."""
+_ACCEPTED = re.compile(r"<ACCEPTANCE-DATETIME>\s*(\d{14})")
+_BODY = re.compile(r"<TEXT>(.*?)</TEXT>", re.DOTALL)
+_HIDDEN = re.compile(r"<ix:header\b.*?</ix:header\s*>", re.DOTALL | re.IGNORECASE)
+"""Figures for machines within an inline XBRL document; no reader sees them."""
+_ENCODED = re.compile(r"\s*<(PDF|XLS|ZIP)>|\s*begin \d{3} ", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a company's list."""
+
+    company: str
+    cik: int
+    number: str
+    form: str
+    filed: date
+    document: str
+
+    @property
+    def folder(self) -> str:
+        return f"Archives/edgar/data/{self.cik}/{self.number.replace('-', '')}"
 
 
 class FilingsScraper:
     """The newest filings of each symbol, at most `limit` a symbol, the newest first.
 
-    `contact` is the e-mail address that the SEC wants to know of every program that asks. `timeout_seconds`
-    None is edgartools' own, 30 s; one that is given holds for the whole process.
+    `contact` is the e-mail address that the SEC wants to know of every program that asks. `forms` take
+    their amendments with them. A symbol may also be written as `CIK` and the company's number.
     """
 
     def __init__(
         self,
         symbols: Sequence[str],
+        client: PoliteClient,
         *,
         contact: str | None,
         forms: Sequence[str] = FORMS,
         limit: int = 10,
         start: date | None = None,
         end: date | None = None,
-        wait_seconds: float = 1.0,
-        timeout_seconds: float | None = None,
+        base_url: str = SEC,
+        data_url: str = SEC_DATA,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._symbols = list(dict.fromkeys(symbols))
+        self._client = client
         self._contact = contact
-        self._forms = list(forms)
+        self._forms = {form.upper().removesuffix("/A") for form in forms}
         self._limit = limit
-        self._start = start
-        self._end = end
-        self._wait_seconds = wait_seconds
-        self._timeout_seconds = timeout_seconds
+        self._start = start or date.min
+        self._end = end or date.max
+        self._base_url = base_url.rstrip("/")
+        self._data_url = data_url.rstrip("/")
+        self._ciks: dict[str, int] | None = None
 
     async def fetch(self) -> AsyncIterator[ScrapedItem]:
         """Raises: DataError without a contact, or when EDGAR cannot be asked."""
@@ -70,138 +95,139 @@ class FilingsScraper:
                 "the SEC wants an e-mail address of who asks, and none is set.",
                 "Set data.contact: --set data.contact=you@example.com.",
             )
-        if self._timeout_seconds is not None:
-            _set_timeout(self._timeout_seconds)
         for symbol in self._symbols:
-            for filing in await asyncio.to_thread(self._asked, self._list, symbol):
-                item = await asyncio.to_thread(self._asked, self._item, symbol, filing)
+            cik = await self._cik(symbol)
+            if cik is None:
+                self.skipped["symbol unknown to the SEC"] += 1
+                continue
+            for listed in await self._list(cik):
+                item = await self._item(symbol, listed)
                 if item is not None:
                     yield item
 
-    def _asked(self, ask: Any, *words: Any) -> Any:
-        """A call to edgartools with its errors as ours."""
-        try:
-            import edgar
-            import tenacity
-            from edgar import exceptions
-        except ImportError as error:
-            raise missing_extra(error) from error
-        edgar.set_identity(self._contact or "")
-        lost = _transport_errors()
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(lost),
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_exponential(multiplier=self._wait_seconds),
-            reraise=True,
-        )
-        try:
+    async def _cik(self, symbol: str) -> int | None:
+        """The company's number; the SEC writes a class of shares with a hyphen (BRK-B)."""
+        name = symbol.strip().upper()
+        if re.fullmatch(r"CIK\d{1,10}", name):
+            return int(name[3:])
+        if self._ciks is None:
+            url = f"{self._base_url}/files/company_tickers.json"
+            table = await self._json(url)
             try:
-                return retrying(ask, edgar, *words)
-            except (json.JSONDecodeError, _CutShort) as error:
-                log.info("a broken answer (%s); asking again without the cache", error)
-                with _without_cache():
-                    return retrying(ask, edgar, *words)
-        except exceptions.CompanyNotFoundError:
-            self.skipped["symbol unknown to the SEC"] += 1
-            return []
-        except exceptions.TooManyRequestsError as error:
+                self._ciks = {
+                    str(row["ticker"]).upper(): int(row["cik_str"]) for row in table.values()
+                }
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise _shape(url, error) from error
+        return self._ciks.get(re.sub("[./ ]", "-", name))
+
+    async def _list(self, cik: int) -> list[Listed]:
+        """The filings wanted, the newest first; pages of older ones are asked for only as needed."""
+        url = f"{self._data_url}/submissions/CIK{cik:010d}.json"
+        answer = await self._json(url)
+        try:
+            company = str(answer["name"])
+            found = self._wanted(company, cik, answer["filings"]["recent"])
+            pages = [
+                (str(page["name"]), _day(page["filingFrom"]), _day(page["filingTo"]))
+                for page in answer["filings"].get("files") or ()
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _shape(url, error) from error
+        for name, first, last in pages:
+            if len(found) >= self._limit:
+                break
+            if last < self._start or first > self._end:
+                continue
+            if not re.fullmatch(r"[\w-]+\.json", name):
+                raise _shape(url, ValueError(f"a page of the name {name!r}"))
+            page_url = f"{self._data_url}/submissions/{name}"
+            page = await self._json(page_url)
+            try:
+                found += self._wanted(company, cik, page)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise _shape(page_url, error) from error
+        return found[: self._limit]
+
+    def _wanted(self, company: str, cik: int, columns: dict[str, list[str]]) -> list[Listed]:
+        names = ("accessionNumber", "form", "filingDate", "primaryDocument")
+        found = []
+        for number, form, filed, document in zip(*(columns[name] for name in names), strict=True):
+            day = _day(filed)
+            if not re.fullmatch(r"\d{10}-\d{2}-\d{6}", number):
+                raise ValueError(f"a filing of the number {number!r}")
+            if form.upper().removesuffix("/A") in self._forms and self._start <= day <= self._end:
+                found.append(Listed(company, cik, number, form, day, document))
+        return found
+
+    async def _item(self, symbol: str, listed: Listed) -> ScrapedItem | None:
+        url = f"{self._base_url}/{listed.folder}/{listed.number}.txt"
+        text = await self._text(url)
+        if not _END.search(text[-200:]):
+            text = await self._text(url, fresh=True)
+        accepted = _ACCEPTED.search(text[:20_000])
+        if not _END.search(text[-200:]) or accepted is None or listed.number not in text[:20_000]:
             raise DataError(
-                "the SEC limits how often it answers (HTTP 429).",
-                "Wait ten minutes, and ask for fewer filings at once.",
-            ) from error
-        except (exceptions.TransportError, OSError) as error:
-            raise self._unreachable(words[0], error) from error
-        except lost as error:
-            raise self._unreachable(words[0], error) from error
-        except (exceptions.EdgarError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"EDGAR gave an answer of another shape for {words[0]} "
-                f"({type(error).__name__}: {_first_line(error)}).",
-                "Try again later, or update edgartools.",
-            ) from error
-
-    def _unreachable(self, symbol: str, error: Exception) -> DataError:
-        return DataError(
-            f"EDGAR cannot be read for {symbol}: {_first_line(error)}.",
-            "Are you offline? Check the connection and try again.",
-        )
-
-    def _list(self, edgar: Any, symbol: str) -> list[Any]:
-        span = None
-        if self._start or self._end:
-            span = f"{self._start or ''}:{self._end or ''}"
-        company = edgar.Company(symbol)
-        if company.not_found:
-            raise ValueError("a company without a record")
-        filings = company.get_filings(form=self._forms, filing_date=span, amendments=True)
-        return [] if filings is None else list(filings.head(self._limit))
-
-    def _item(self, edgar: Any, symbol: str, filing: Any) -> ScrapedItem | None:
-        # One of its own each time: edgartools keeps what it parsed, broken or not, at the filing.
-        filing = edgar.Filing(
-            cik=filing.cik, company=filing.company, form=filing.form,
-            filing_date=filing.filing_date, accession_no=filing.accession_no,
-        )  # fmt: skip
-        if not _END.search(filing.full_text_submission()[-200:]):
-            raise _CutShort(f"filing {filing.accession_no} without its end")
-        accepted = filing.header.acceptance_datetime
-        text = " ".join((filing.text() or "").split())
-        if not isinstance(accepted, datetime):
-            # edgartools goes on without the header when it could not read the document.
-            raise _CutShort(f"filing {filing.accession_no} without its header")
-        if not text:
+                f"{url} gave filing {listed.number} without its "
+                f"{'header' if _END.search(text[-200:]) else 'end'}.",
+                "Try again later.",
+            )
+        words = _words(text)
+        if not words:
             self.skipped["no text"] += 1
             return None
-        moment = accepted.replace(tzinfo=EASTERN).astimezone(UTC)
-        head = f"{filing.company} {filing.form}"
+        try:
+            moment = datetime.strptime(accepted[1], "%Y%m%d%H%M%S").replace(tzinfo=EASTERN)
+        except ValueError as error:
+            raise _shape(url, error) from error
+        shown = f"{self._base_url}/{listed.folder}/{listed.document}" if listed.document else url
+        head = f"{listed.company} {listed.form}"
         return ScrapedItem(
-            moment,
+            moment.astimezone(UTC),
             symbol,
-            f"{head}. {text}",
+            f"{head}. {words}",
             "SEC EDGAR",
             LICENCE,
             "interface",
-            str(filing.filing_url),
+            shown,
         )
 
-
-class _CutShort(ValueError):
-    """A filing that was not read whole."""
-
-
-@contextmanager
-def _without_cache() -> Iterator[None]:
-    """edgartools' cache keeps an answer that was cut short, a filing's for ever: this asks past it."""
-    from edgar import httpclient
-
-    cached = httpclient.HTTP_MGR
-    httpclient.HTTP_MGR = httpclient.get_http_mgr(cache_enabled=False)
-    httpclient.HTTP_MGR.httpx_params = dict(cached.httpx_params)
-    try:
-        yield
-    finally:
-        httpclient.HTTP_MGR.close()
-        httpclient.HTTP_MGR = cached
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What edgartools lets through: its cache prefers httpx2, whose errors it neither repeats nor knows."""
-    found: list[type[Exception]] = []
-    for name in ("httpx", "httpx2"):
+    async def _text(self, url: str, *, fresh: bool = False) -> str:
+        body = await self._client.get(url, robots=False, fresh=fresh)
+        assert body is not None
         try:
-            found.append(import_module(name).HTTPError)
-        except ImportError:
-            continue
-    return tuple(found)
+            return body.decode()
+        except UnicodeDecodeError:
+            return body.decode("cp1252", errors="replace")
+
+    async def _json(self, url: str) -> Any:
+        """An answer, asked for once more past the cache where it is broken."""
+        body = await self._client.get(url, robots=False)
+        try:
+            return json.loads(body or b"")
+        except ValueError:
+            pass
+        body = await self._client.get(url, robots=False, fresh=True)
+        try:
+            return json.loads(body or b"")
+        except ValueError as error:
+            raise _shape(url, error) from error
 
 
-def _set_timeout(seconds: float) -> None:
-    try:
-        from edgar.httpclient import configure_http
-    except ImportError as error:
-        raise missing_extra(error) from error
-    configure_http(timeout=seconds)
+def _words(submission: str) -> str:
+    """The main document, which is the first of a submission, as one line; "" where it is no text."""
+    body = _BODY.search(submission)
+    if body is None or _ENCODED.match(body[1]):
+        return ""
+    return plain_text(_HIDDEN.sub(" ", body[1]))
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+def _day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def _shape(url: str, error: Exception) -> DataError:
+    return DataError(
+        f"EDGAR gave an answer of another shape at {url} ({type(error).__name__}: {error}).",
+        "Try again later.",
+    )

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from core.clock import SystemClock
 from core.errors import DataError
 from core.protocols import Clock
+from core.redact import bare_url
 from training.data.scrapers.base import ScrapedItem, missing_extra, plain_text
 from training.data.scrapers.http import PoliteClient
 
@@ -63,9 +64,9 @@ class NewsScraper:
                 yield item
 
     def _items(self, feed: Feed, body: bytes) -> list[ScrapedItem]:
-        parsed = _parse(feed.url, body)
+        parsed = _parse(bare_url(feed.url), body)
         rights = plain_text(parsed.feed.get("rights", "")) or PUBLISHERS
-        source = urlsplit(feed.url).netloc
+        source = urlsplit(bare_url(feed.url)).netloc
         found = []
         for entry in parsed.entries:
             stamps = [entry[name] for name in STAMPS if name in entry]
@@ -88,7 +89,7 @@ class NewsScraper:
                         source,
                         rights,
                         "allowed",
-                        entry.get("link", ""),
+                        bare_url(entry.get("link", "")),
                     )
                 )
         return found

@@ -18,8 +18,9 @@ from core.clock import SystemClock
 from core.config import AthenaConfig
 from core.errors import UsageError
 from core.protocols import Clock
+from core.redact import bare_url
 from training.data.scrapers.base import Scrape, Scraper, collect, write_items
-from training.data.scrapers.filings import FORMS, FilingsScraper
+from training.data.scrapers.filings import FORMS, SEC, SEC_DATA, FilingsScraper
 from training.data.scrapers.http import PoliteClient
 from training.data.scrapers.market import FRED, MacroScraper, MarketScraper
 from training.data.scrapers.news import YAHOO, Feed, NewsScraper
@@ -48,6 +49,8 @@ class ScrapeOptions:
     server: str | None = None
     fred_url: str = FRED
     fred_key: str | None = None
+    sec_url: str | None = None
+    sec_data_url: str | None = None
     cache_seconds: float = 900.0
 
 
@@ -101,11 +104,14 @@ def scrape(
 async def _scrape(options: ScrapeOptions, config: AthenaConfig, clock: Clock) -> Scrape:
     async with AsyncExitStack() as stack:
         client: PoliteClient | None = None
-        if options.kind in ("news", "social") or (options.macro and not options.offline_table):
+        if options.kind in ("news", "social", "filings") or (
+            options.macro and not options.offline_table
+        ):
             client = await stack.enter_async_context(
                 PoliteClient(
                     cache_dir=config.data_dir / FOLDER / ".http-cache",
                     cache_seconds=options.cache_seconds,
+                    max_bytes=config.max_unpacked_bytes,
                     contact=config.data.contact,
                 )
             )
@@ -125,8 +131,16 @@ def _scraper(
         assert client is not None
         return SocialScraper(_named(symbols), client, server=options.server or SERVER, **more)
     if options.kind == "filings":
+        assert client is not None
         return FilingsScraper(
-            _named(symbols), contact=config.data.contact, forms=options.forms, **span, **more
+            _named(symbols),
+            client,
+            contact=config.data.contact,
+            forms=options.forms,
+            base_url=options.sec_url or SEC,
+            data_url=options.sec_data_url or SEC_DATA,
+            **span,
+            **more,
         )
     if options.macro or options.offline_table:
         if symbols:
@@ -158,7 +172,9 @@ def _feeds(symbols: Sequence[str], templates: Sequence[str]) -> list[Feed]:
     feeds = []
     for template in templates or (YAHOO,):
         if not symbols and "{symbol}" in template:
-            raise UsageError(f"--feed {template} wants symbols.", "Name one or more symbols.")
+            raise UsageError(
+                f"--feed {bare_url(template)} wants symbols.", "Name one or more symbols."
+            )
         feeds += [Feed.of(template, symbol) for symbol in symbols] or [Feed(template)]
     return feeds
 

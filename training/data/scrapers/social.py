@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.errors import DataError
+from core.redact import bare_url
 from training.data.scrapers.base import ScrapedItem, plain_text
 from training.data.scrapers.http import PoliteClient
 
@@ -63,16 +64,16 @@ class SocialScraper:
                 before = following
 
     def _item(self, symbol: str, url: str, post: dict[str, Any]) -> ScrapedItem | None:
-        server = urlsplit(self._server).netloc
+        server = urlsplit(bare_url(self._server)).netloc
         try:
             written = datetime.fromisoformat(post["created_at"])
             edited = post.get("edited_at")
             moment = max(written, datetime.fromisoformat(edited)) if edited else written
             text = plain_text(post["content"])
-            link = str(post.get("url") or "")
+            link = bare_url(str(post.get("url") or ""))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{url} gave a post of another shape ({type(error).__name__}: {error}).",
+                f"{bare_url(url)} gave a post of another shape ({type(error).__name__}: {error}).",
                 "Is it a Mastodon server? Name another with --server.",
             ) from error
         reason = (
@@ -92,7 +93,7 @@ def _posts(url: str, body: bytes | None) -> list[dict[str, Any]]:
     try:
         posts = json.loads(body or b"")
     except ValueError as error:
-        raise DataError(f"{url} gave no JSON: {error}.", "Try again later.") from error
+        raise DataError(f"{bare_url(url)} gave no JSON: {error}.", "Try again later.") from error
     if not isinstance(posts, list) or not all(isinstance(post, dict) for post in posts):
-        raise DataError(f"{url} gave no list of posts.", "Is it a Mastodon server?")
+        raise DataError(f"{bare_url(url)} gave no list of posts.", "Is it a Mastodon server?")
     return posts
