@@ -68,3 +68,17 @@ def write_atomic(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is not understood, so that nobody takes it for sound and nothing is lost; the new path.
+
+    Raises: StorageError.
+    """
+    number, target = 1, path.with_name(f"set-aside-{path.name}")
+    while target.exists():
+        number += 1
+        target = path.with_name(f"set-aside-{path.name}-{number}")
+    with storage_errors(path):
+        path.rename(target)
+    return target

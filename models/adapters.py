@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import CheckpointError
 from core.files import storage_errors, write_atomic
+from models.finite import require_finite
 from models.folder import sha256
 
 if TYPE_CHECKING:
@@ -60,8 +61,17 @@ def attach(backbone: Any, *, rank: int, alpha: float, experts: bool, seed: int =
 
 
 def save(adapted: Any, folder: Path, *, backbone_hash: str) -> Path:
-    """Write the adapter's matrices, then the manifest with their hash; returns the manifest."""
+    """Write the adapter's matrices, then the manifest with their hash; returns the manifest.
+
+    Raises: CheckpointError for matrices that are not finite: a training that diverged leaves no adapter.
+    """
     from safetensors.torch import save as to_bytes
+
+    require_finite(
+        _matrices(adapted),
+        "the adapter",
+        "The training diverged: lower its learning rate, or take an earlier checkpoint.",
+    )
 
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,12 +102,16 @@ def read_manifest(folder: Path) -> AdapterManifest:
 
 
 def load(backbone: Any, folder: Path, about: AdapterManifest) -> Any:
-    """The peft model with the saved matrices. Raises: CheckpointError when they do not fit."""
+    """The peft model with the saved matrices.
+
+    Raises: CheckpointError when they do not fit or are not finite.
+    """
     import torch
     from safetensors.torch import load_file
 
-    adapted = attach(backbone, rank=about.rank, alpha=about.alpha, experts=about.experts)
     saved = load_file(folder / ADAPTER)
+    require_finite(saved, str(folder / ADAPTER), "Train the adapter again, or name another one.")
+    adapted = attach(backbone, rank=about.rank, alpha=about.alpha, experts=about.experts)
     own = _matrices(adapted)
     if saved.keys() != own.keys() or any(saved[name].shape != own[name].shape for name in own):
         adapted.unload()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import CheckpointError
 from core.files import write_atomic
+from models.finite import require_finite
 
 if TYPE_CHECKING:
     from core.config import OLMoEIntegrationConfig
@@ -27,6 +28,7 @@ ABOUT: Final = "policy.json"
 _FORMAT: Final = 3
 _HEAD: Final = "head."
 """What the names of a head's weights begin with."""
+_OTHER_POLICY: Final = "Train the policy again, or name another one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,10 @@ def load_policy(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> Po
         model.add_lora(rank=about.lora_rank, experts=False)
     elif about.trained == "head":
         model.freeze()
+    weights = load_file(path / WEIGHTS)
+    require_finite(weights, str(path / WEIGHTS), _OTHER_POLICY)
     model.set_action_head(_empty_head(model, about))
-    model.load_state_dict(load_file(path / WEIGHTS))
+    model.load_state_dict(weights)
     return about
 
 
@@ -155,11 +159,11 @@ def load_head(model: OLMoEModel, path: Path, *, features: Sequence[str]) -> Memo
             f"{path} has trained weights beside the head ({about.trained}).",
             "Load it with `load_policy`.",
         )
+    weights = load_file(path / WEIGHTS)
+    require_finite(weights, str(path / WEIGHTS), _OTHER_POLICY)
     head = _empty_head(model, about)
     try:
-        head.load_state_dict(
-            {name.removeprefix(_HEAD): each for name, each in load_file(path / WEIGHTS).items()}
-        )
+        head.load_state_dict({name.removeprefix(_HEAD): each for name, each in weights.items()})
     except RuntimeError as error:
         raise CheckpointError(
             f"{path / WEIGHTS} does not fit: {' '.join(str(error).split())[:160]}.",

@@ -22,7 +22,12 @@ from models.olmoe import OLMoEModel
 from models.serving import adapter_cutoff, load_forecaster, load_model, training_cutoff
 from tests.conftest import ROOT, Athena
 from tests.models.conftest import make_tiny
-from training.stage1_finetune.finetune import _memory_error, last_complete
+from training.stage1_finetune.finetune import (
+    _memory_error,
+    _require_finite_checkpoint,
+    _set_aside_incomplete,
+    last_complete,
+)
 from training.stage1_finetune.prepare import Stage1Data, prepare
 
 
@@ -195,6 +200,36 @@ def test_a_checkpoint_counts_only_when_every_file_is_what_its_mark_says(tmp_path
     assert last_complete(tmp_path) == tmp_path / "checkpoint-2"
     (tmp_path / "checkpoint-2" / "complete.json").unlink()
     assert last_complete(tmp_path) is None
+
+
+def test_a_checkpoint_that_is_not_what_its_mark_says_is_set_aside(tmp_path: Path) -> None:
+    from models.folder import sha256
+
+    for step in (2, 4, 6):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"w")
+        (folder / "complete.json").write_text(json.dumps({"weights": sha256(folder / "weights")}))
+    (tmp_path / "checkpoint-4" / "weights").write_bytes(b"of worth")
+    (tmp_path / "checkpoint-6" / "complete.json").unlink()
+    _set_aside_incomplete(tmp_path, last_complete(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-2", "set-aside-checkpoint-4", "set-aside-checkpoint-6",
+    ]  # fmt: skip
+    assert (tmp_path / "set-aside-checkpoint-4" / "weights").read_bytes() == b"of worth"
+
+
+def test_a_checkpoint_with_nan_in_it_is_refused_by_name(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"good": torch.ones(2)}, tmp_path / "a.safetensors")
+    _require_finite_checkpoint(tmp_path)
+    save_file(
+        {"good": torch.ones(2), "bad": torch.full((2,), torch.nan)}, tmp_path / "b.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"b\.safetensors has NaN or infinite weights: bad"):
+        _require_finite_checkpoint(tmp_path)
 
 
 def test_out_of_memory_names_the_settings_to_lower() -> None:

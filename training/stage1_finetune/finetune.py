@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -25,7 +24,7 @@ import numpy as np
 
 from core.config import AthenaConfig, Stage1Config
 from core.errors import CheckpointError, TrainingError
-from core.files import write_atomic
+from core.files import set_aside, write_atomic
 from core.locks import FolderLock
 from core.runlog import RunFolder, find_run, read_manifest
 from models.folder import sha256
@@ -280,7 +279,9 @@ def _train(  # noqa: PLR0917
         trainer.add_callback(callback)
     last = last_complete(folder / CHECKPOINTS)
     if state.is_main_process:
-        _remove_incomplete(folder / CHECKPOINTS, last)
+        _set_aside_incomplete(folder / CHECKPOINTS, last)
+        if last is not None:
+            _require_finite_checkpoint(last)
     state.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
     steps = int(trainer.state.global_step)
@@ -308,13 +309,23 @@ def last_complete(checkpoints: Path) -> Path | None:
     return None
 
 
-def _remove_incomplete(checkpoints: Path, last: Path | None) -> None:
-    """Checkpoints after the last complete one would be taken for newer ones."""
+def _set_aside_incomplete(checkpoints: Path, last: Path | None) -> None:
+    """Checkpoints after the last complete one would be taken for newer ones. What is not what its mark says
+    may still be of worth to somebody: it is renamed, never removed."""
     newest = -1 if last is None else int(last.name.rsplit("-", 1)[1])
-    for path in checkpoints.glob("checkpoint-*"):
+    for path in sorted(checkpoints.glob("checkpoint-*")):
         if int(path.name.rsplit("-", 1)[1]) > newest:
-            log.warning("%s is not complete and is removed", path.name)
-            shutil.rmtree(path)
+            log.warning("%s is incomplete or damaged: set aside as %s", path, set_aside(path).name)
+
+
+def _require_finite_checkpoint(checkpoint: Path) -> None:
+    """Raises: CheckpointError for a checkpoint with weights that are NaN or infinite."""
+    from models.finite import require_finite_file
+
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        require_finite_file(
+            path, "Remove that checkpoint to resume from the one before, or begin anew."
+        )
 
 
 def _memory_error(error: Exception, settings: Stage1Config) -> Exception:

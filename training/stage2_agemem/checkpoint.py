@@ -20,7 +20,7 @@ import orjson
 import torch
 
 from core.errors import CheckpointError
-from core.files import storage_errors, write_atomic
+from core.files import set_aside, storage_errors, write_atomic
 from models.folder import sha256
 
 TRAINER: Final = "trainer.pt"
@@ -53,18 +53,25 @@ def write_checkpoint(
     return target
 
 
+def set_aside_damaged(folder: Path) -> list[Path]:
+    """Rename checkpoints that are not what their mark says, so that none is taken for sound, counted among
+    those kept, or written over; their new paths. Raises: StorageError."""
+    return [set_aside(path) for path in _checkpoints(folder) if not _is_whole(path)]
+
+
 def last_complete(folder: Path) -> Path | None:
     """The newest checkpoint whose files are what its mark says; None without one."""
-    for path in reversed(_checkpoints(folder)):
-        try:
-            files = json.loads((path / COMPLETE).read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError):
-            continue
-        if all(
-            (path / name).is_file() and sha256(path / name) == said for name, said in files.items()
-        ):
-            return path
-    return None
+    return next((path for path in reversed(_checkpoints(folder)) if _is_whole(path)), None)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        files = json.loads((path / COMPLETE).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return all(
+        (path / name).is_file() and sha256(path / name) == said for name, said in files.items()
+    )
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:

@@ -42,7 +42,8 @@ CARD: Final = "MODEL_CARD.md"
 
 @dataclass(frozen=True, slots=True)
 class Stage2Result:
-    """What `athena train stage2` says. `checkpoint` is the best policy by validation."""
+    """What `athena train stage2` says. `checkpoint` is the best policy by validation; `warnings` are what
+    makes the result doubtful, one sentence each."""
 
     run_dir: str
     checkpoint: str
@@ -53,6 +54,7 @@ class Stage2Result:
     operations: int
     episodes: int
     seconds: float
+    warnings: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -73,6 +75,8 @@ def stage2_train(
     """
     from models.device import torch_threads
     from models.olmoe import OLMoEModel
+    from training.stage2_agemem.checkpoint import read_metrics
+    from training.stage2_agemem.collapse import collapse_warnings
 
     began = time.monotonic()
     run_dir: Path | None = None
@@ -101,9 +105,16 @@ def stage2_train(
                 state.operations,
                 state.episodes,
                 round(time.monotonic() - began, 1),
+                collapse_warnings(read_metrics(folder.path)),
             )
             _leave(folder, config, model, result)
-            folder.finish({"checkpoint": result.checkpoint, "validation": result.validation})
+            folder.finish(
+                {
+                    "checkpoint": result.checkpoint,
+                    "validation": result.validation,
+                    "warnings": result.warnings,
+                }
+            )
     return result
 
 
@@ -227,6 +238,8 @@ def _train(  # noqa: PLR0917
         advance=observe,
         save=save,
     )
+    for damaged in checkpoint.set_aside_damaged(path / CHECKPOINTS):
+        log.warning("a checkpoint is incomplete or damaged: set aside as %s", damaged)
     last = checkpoint.last_complete(path / CHECKPOINTS)
     if last is not None:
         about = checkpoint.read_about(last)
@@ -293,6 +306,7 @@ def _leave(
         f"({settings.run_frac:.0%} of the episodes) invented events of runs; no market outcome was learnt "
         "from.",
         "* Settings: `" + json.dumps(settings.model_dump(mode="json")) + "`",
+        *(f"* **{warning}**" for warning in result.warnings),
         "",
         "It decides what to keep of desk notes under a cap. It is no advice.",
         "",

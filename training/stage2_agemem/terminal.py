@@ -25,6 +25,8 @@ def render_stage2(result: dict[str, Any], console: Console) -> None:
     )
     if result["evaluation"] is not None:
         render_evaluation(result["evaluation"], console)
+    for warning in result["warnings"]:
+        console.print(f"[yellow]{warning}[/yellow]")
     console.print(f"policy in {result['checkpoint']}", soft_wrap=True)
 
 

@@ -21,6 +21,7 @@ from training.stage2_agemem.checkpoint import (
     read_metrics,
     read_trainer,
     require_safe_torch,
+    set_aside_damaged,
     write_checkpoint,
 )
 
@@ -209,6 +210,24 @@ def test_a_checkpoint_counts_only_when_it_is_whole(tmp_path: Path) -> None:
     (second / "trainer.pt").write_bytes(b"short")
     assert last_complete(tmp_path) == first
     assert read_trainer(first)["a"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_never_removed(tmp_path: Path) -> None:
+    import torch
+
+    first = write_checkpoint(tmp_path, 2, {"a": torch.ones(3)}, {"update": 2})
+    second = write_checkpoint(tmp_path, 4, {"a": torch.ones(3)}, {"update": 4})
+    (second / "trainer.pt").write_bytes(b"altered")
+    (aside,) = set_aside_damaged(tmp_path)
+    assert aside.name == "set-aside-update-0000004"
+    assert (aside / "trainer.pt").read_bytes() == b"altered"
+    assert last_complete(tmp_path) == first
+    # It comes again, is damaged again, and neither writing nor keeping the last two touches what lies aside.
+    for update in (4, 6, 8):
+        write_checkpoint(tmp_path, update, {"a": torch.ones(3)}, {"update": update})
+    (tmp_path / "update-0000008" / "complete.json").write_text("{}")
+    assert [path.name for path in set_aside_damaged(tmp_path)] == ["set-aside-update-0000008"]
+    assert (aside / "trainer.pt").read_bytes() == b"altered"
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
