@@ -24,13 +24,12 @@ import numpy.typing as npt
 from core.errors import DataError, LookAhead
 from training.data.clean import clean_text
 from training.data.dates import future_date
+from training.data.duplicates import repeats, shingles
 
 TokenRows = npt.NDArray[np.int32]
 
-SHINGLE_WORDS = 3
-PERMUTATIONS = 64
 SIMILARITY_FRAC = 0.8
-"""Texts whose sets of three-word runs overlap by about this share (Jaccard) are one text."""
+"""Texts whose sets of three-word runs overlap by this share (Jaccard) or more are one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +81,26 @@ def clean_corpus(documents: Iterable[Document], *, min_letters: int = 12) -> Cor
 
 
 def deduplicate(corpus: Corpus) -> Corpus:
-    """Without exact and near repetitions (MinHash, Broder 1997, by datasketch); the earliest stays.
+    """Without exact and near repetitions (`duplicates.py`); the earliest stays.
 
-    The same input gives the same result in every process. 60,000 posts take about a minute.
+    The same input gives the same result in every process.
     """
-    from datasketch import MinHash, MinHashLSH
-
-    index = MinHashLSH(threshold=SIMILARITY_FRAC, num_perm=PERMUTATIONS)
     seen: set[str] = set()
-    kept = []
-    dropped = Counter(corpus.dropped)
-    for number, document in enumerate(corpus.documents):
+    first: list[Document] = []
+    runs = []
+    for document in corpus.documents:
         words = document.text.casefold().split()
         plain = " ".join(words)
-        if plain in seen:
-            dropped["repeated"] += 1
-            continue
-        sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
-        sketch.update_batch([each.encode() for each in sorted(_shingles(words))])
-        if index.query(sketch):
-            dropped["nearly repeated"] += 1
-            continue
-        index.insert(str(number), sketch, check_duplication=False)
-        seen.add(plain)
-        kept.append(document)
-    return Corpus(tuple(kept), dict(sorted(dropped.items())))
+        if plain not in seen:
+            seen.add(plain)
+            first.append(document)
+            runs.append(shingles(words))
+    near = repeats(runs, SIMILARITY_FRAC)
+    kept = tuple(each for each, repeated in zip(first, near, strict=True) if not repeated)
+    dropped = Counter(corpus.dropped)
+    dropped["repeated"] += len(corpus.documents) - len(first)
+    dropped["nearly repeated"] += sum(near)
+    return Corpus(kept, dict(sorted((+dropped).items())))
 
 
 def split_by_time(
@@ -213,13 +207,6 @@ def describe(documents: Sequence[Document]) -> dict[str, Any]:
 def _rounds(count: int, rng: np.random.Generator) -> Iterator[int]:
     while count:
         yield from rng.permutation(count).tolist()
-
-
-def _shingles(words: Sequence[str]) -> set[str]:
-    if len(words) < SHINGLE_WORDS:
-        return {" ".join(words)}
-    last = len(words) - SHINGLE_WORDS + 1
-    return {" ".join(words[at : at + SHINGLE_WORDS]) for at in range(last)}
 
 
 def _order(document: Document) -> tuple[datetime, str, str]:
