@@ -13,7 +13,7 @@ The cursor is a row of the panel. Rows before it are history; the row at it is t
 
 So history and stream together are exactly the panel, each bar once. At the start the cursor stands at
 `history_bars`; by default at the last row of a file (the newest bar is the realtime bar, the rest
-history), and after `data.mock_bars` rows of the mock walks, which go on without end.
+history), and after `data.mock_bars` rows of the mock walks, which go on to the last session of 2199.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from core.errors import DataError
 from core.protocols import Clock
 from trading.panel import BAR_FIELDS, CLOSE, FIELDS, RAW_VOLUME, VOLUME, Panel
 from trading.sources.load import MOCK, end_moment, load_panel, mock_panel, parse_moment
+from trading.sources.mock import most_mock_bars
 from trading.universe import require_symbols
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 Moment = datetime | date | str
+NO_END_NEAR = 10_000
+"""So many mock bars fit into any calendar; how many more do is asked only beyond, for it takes a second."""
 Callback = Callable[["tuple[OHLCV, ...]"], Awaitable[None] | None]
 
 
@@ -334,15 +337,19 @@ class MarketDataFeed:
         return mock_panel(names, self._config, seed=self._seed, bars=rows)
 
     def _ready(self, row: int) -> bool:
-        """Whether the panel has this row; mock walks are made longer, to twice their length at least."""
+        """Whether the panel has this row; mock walks are made longer, to twice their length at least, until
+        the calendar's last session."""
         if row < self._panel.rows:
             return True
-        if self.mode is not MarketDataMode.MOCK or (self._limit is not None and row >= self._limit):
+        if self.mode is not MarketDataMode.MOCK:
             return False
         wanted = max(row + 1, 2 * self._panel.rows)
-        self._panel = self._walks(
-            self._names, wanted if self._limit is None else min(wanted, self._limit)
-        )
+        most = wanted if self._limit is None else self._limit
+        if wanted > NO_END_NEAR:
+            most = min(most, most_mock_bars(self._config.calendar))
+        if row >= most:
+            return False
+        self._panel = self._walks(self._names, min(wanted, most))
         return True
 
     def _panel_of(self, symbol: str) -> Panel:

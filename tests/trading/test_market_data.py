@@ -13,6 +13,7 @@ from core.errors import DataError
 from trading.market_data import OHLCV, MarketDataFeed, MarketDataMode, bar_at
 from trading.panel import BAR_FIELDS
 from trading.sources import load_panel
+from trading.sources.mock import most_mock_bars
 
 FILE, MOCK = MarketDataMode.FILE, MarketDataMode.MOCK
 
@@ -256,3 +257,14 @@ async def test_without_volume_a_bar_has_none(closes: Path) -> None:
     bar = (await feed.get_historical_data("AAA"))[0]
     assert (bar.volume, bar.raw_volume, bar.source) == (None, None, "closes.csv")
     assert feed.get_symbols() == ("AAA", "BBB")
+
+
+async def test_the_mock_walks_end_with_the_calendar_and_not_with_an_error() -> None:
+    most = most_mock_bars("XNYS")
+    assert most > 50_000
+    # Half of that many are made; twice as many would pass the calendar's end.
+    feed = MarketDataFeed(MarketDataMode.MOCK, symbols=("A",), history_bars=most // 2 + 1)
+    assert feed.extend(most - feed.cursor).rows == most
+    feed = MarketDataFeed(MarketDataMode.MOCK, symbols=("A",), history_bars=most - 2)
+    moments = [row.as_of async for row in feed.rows()]
+    assert moments == ["2199-12-30T21:00:00Z", "2199-12-31T21:00:00Z"]

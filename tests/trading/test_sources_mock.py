@@ -1,4 +1,4 @@
-"""The mock walks: one per symbol, without end, the same everywhere, and never passed off as a market."""
+"""The mock walks: one per symbol, to the year 2199, the same everywhere, and never passed off as a market."""
 
 from __future__ import annotations
 

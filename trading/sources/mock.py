@@ -76,6 +76,11 @@ def mock_sessions(bars: int, calendar: str) -> Sessions:
         last = START_DAY + (last - START_DAY) * 2
 
 
+def most_mock_bars(calendar: str) -> int:
+    """How many bars the walks have in all: the sessions up to the end of the year 2199."""
+    return len(sessions_between(calendar, START_DAY, LAST_DAY).days)
+
+
 def mock_times(bars: int, calendar: str) -> npt.NDArray[np.datetime64]:
     """When each mock bar becomes known: the sessions' closes, datetime64[ns]."""
     return mock_sessions(bars, calendar).closes.view("datetime64[ns]")
