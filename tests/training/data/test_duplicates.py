@@ -25,7 +25,10 @@ def by_definition(texts: list[frozenset[int]], similarity_frac: float) -> list[b
 
 def test_the_similarity_of_two_texts() -> None:
     # a b c d e has abc bcd cde; a b c d f has abc bcd cdf: 2 of 4 in common.
-    assert jaccard_frac(shingles(["a", "b", "c", "d", "e"]), shingles(["a", "b", "c", "d", "f"])) == 0.5
+    assert (
+        jaccard_frac(shingles(["a", "b", "c", "d", "e"]), shingles(["a", "b", "c", "d", "f"]))
+        == 0.5
+    )
     assert len(shingles(["one", "two"])) == 1
 
 
