@@ -25,8 +25,9 @@ from core.errors import DataError
 from core.files import FULL_DISK, replacing, storage_error
 from trading.calendar import DAY, Gap, missing_sessions, parse_interval
 from trading.sources.faults import DataFaults, Fault
-from trading.sources.file import Checked, Source, check_source, read_source
+from trading.sources.file import Checked, check_source
 from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, resolve_source
+from trading.sources.source import Source, read_source
 from trading.sources.table import Table, frame_table
 
 if TYPE_CHECKING:

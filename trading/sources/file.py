@@ -1,21 +1,17 @@
-"""From files, folders and DataFrames to checked bars with the moment each became known.
+"""From tables to checked bars with the moment each became known.
 
-Owns the way from cells to bars: read (`table`), parse (`times`), check (`validate`), adjust (`adjust`),
-date (`trading.calendar`). Refuses to know which symbols are wanted and how they are lined up.
+Owns the way from a source's tables (`source`) to bars: numbers (`cells`), check (`validate`), adjust
+(`adjust`), date (`trading.calendar`). Refuses to know which symbols are wanted and how they are lined up.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import DataError
 from trading.calendar import (
     DAY,
     bar_days,
@@ -26,30 +22,13 @@ from trading.calendar import (
 )
 from trading.panel import NO_VOLUME, iso_times
 from trading.sources.adjust import adjusted_bars
-from trading.sources.faults import DataFaults, Fault
-from trading.sources.table import CELLS, NOT_A_NUMBER, Table, frame_table, read_table
-from trading.sources.times import read_stamps
+from trading.sources.cells import table_bars
+from trading.sources.faults import Fault
+from trading.sources.source import Source
 from trading.sources.validate import Bars, check_bars
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 INT = npt.NDArray[np.int64]
-
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq", ".feather", ".arrow")
-"""What a folder is searched for; a file that is named is read whatever it is called."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """Where bars come from: the tables, a name for the summary, and the SHA-256 of the bytes."""
-
-    name: str
-    tables: tuple[Table, ...]
-    sha256: str
-    faults: tuple[Fault, ...] = ()
-    """Of the files of a folder that are no table, beside those that are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,77 +74,6 @@ class Checked:
     last: str
     has_volume: bool
     has_adjusted: bool
-
-
-def read_source(data: Path | pd.DataFrame) -> Source:
-    """The tables of a file, of a folder's files in the order of their names, or of a DataFrame.
-
-    Raises: DataFaults for what is no table, DataError for what cannot be read at all.
-    """
-    if not isinstance(data, Path):
-        return _frame_source(data)
-    files = _files(data) if data.is_dir() else [data]
-    digest = hashlib.sha256()
-    tables: list[Table] = []
-    faults: list[Fault] = []
-    for file in files:
-        content = _content(file)
-        if data.is_dir():
-            digest.update(file.name.encode() + b"\0" + len(content).to_bytes(8, "big"))
-        digest.update(content)
-        try:
-            tables.append(read_table(file, content))
-        except DataFaults as error:
-            faults.extend(error.faults)
-    if not tables:
-        raise DataFaults(faults)
-    return Source(data.absolute().name, tuple(tables), digest.hexdigest(), tuple(faults))
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.is_file()
-            and path.name.lower().endswith(SUFFIXES)
-            and not path.name.startswith(".")
-        )
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    if not files:
-        raise DataError(
-            f"the folder {folder.name} holds no file of prices.",
-            f"It is searched for {', '.join(SUFFIXES)}.",
-        )
-    return files
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {file}.", "Check the path.") from error
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.")
-
-
-def _frame_source(frame: pd.DataFrame) -> Source:
-    import pandas as pd
-
-    if not isinstance(frame, pd.DataFrame):
-        raise DataError(
-            f"data is a {type(frame).__name__}.",
-            "Give a path, a dataset's name or a pandas DataFrame.",
-        )
-    table = frame_table(frame, "DataFrame")
-    digest = hashlib.sha256(repr(list(frame.columns)).encode())
-    digest.update(pd.util.hash_pandas_object(frame).to_numpy().tobytes())
-    return Source("DataFrame", (table,), digest.hexdigest())
 
 
 def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "open") -> Checked:
@@ -240,106 +148,6 @@ def _reach(bars: Bars, interval: int) -> tuple[str, str]:
     edges = np.array([bars.stamps.utc.min(), bars.stamps.utc.max()]).view("datetime64[ns]")
     first, last = iso_times(edges)
     return first, last
-
-
-def table_bars(table: Table, name: str) -> tuple[Bars, list[Fault]]:
-    """One table's cells as numbers, long; every cell that is no number is a fault."""
-    faults: list[Fault] = []
-    rows = len(table.lines)
-    stamps, found = read_stamps(table.stamps, table.lines, name)
-    faults += found
-    symbols: dict[str, int] = {}
-    codes: list[INT] = []
-    columns: list[FloatArray] = []
-    bad_rows: list[npt.NDArray[np.bool_]] = []
-    for piece in table.pieces:
-        if piece.symbols is None:
-            assert piece.symbol is not None
-            code = np.full(rows, symbols.setdefault(piece.symbol, len(symbols)), dtype=np.int64)
-        else:
-            code, unnamed = _codes(piece.symbols, symbols)
-            faults += [
-                Fault(
-                    "symbol",
-                    int(table.lines[row]),
-                    None,
-                    "no symbol",
-                    "name the row's symbol",
-                    name,
-                )
-                for row in np.flatnonzero(unnamed)
-            ]
-        names = list(symbols)
-        values = np.full((6, rows), np.nan)
-        faulty = np.zeros(rows, dtype=bool)
-        for cell, series in piece.cells.items():
-            numbers, bad = to_numbers(series)
-            values[CELLS.index(cell)] = numbers
-            faulty |= bad
-            faults += [
-                Fault("text", int(table.lines[row]), names[code[row]],
-                      f"{str(series.iloc[row])[:40]!r} where {_column(cell)} belongs",
-                      "write a plain number such as 1234.5", name)
-                for row in np.flatnonzero(bad)
-            ]  # fmt: skip
-        if "open" not in piece.cells:
-            values[0:3] = values[3]
-        codes.append(code)
-        columns.append(values)
-        bad_rows.append(faulty)
-    pieces = len(table.pieces)
-    tiled = np.tile(np.arange(rows), pieces)
-    bars = Bars(
-        name,
-        tuple(symbols),
-        np.concatenate(codes),
-        stamps.take(tiled),
-        np.concatenate(columns, axis=1),
-        np.concatenate(bad_rows),
-        table.lines[tiled],
-    )
-    return bars, faults
-
-
-def _column(cell: str) -> str:
-    return "adj_close" if cell == "adjclose" else cell
-
-
-def _codes(cells: pd.Series, symbols: dict[str, int]) -> tuple[INT, npt.NDArray[np.bool_]]:
-    """(an index into `symbols`, which grows, for each row; the rows without a symbol)."""
-    import pandas as pd
-
-    codes, unique = pd.factorize(cells, use_na_sentinel=True)
-    names = [_symbol(value) for value in unique.tolist()]
-    mapping = np.array([symbols.setdefault(name, len(symbols)) for name in names], dtype=np.int64)
-    blank = np.array([name == "" for name in names], dtype=bool)
-    missing = codes < 0
-    if missing.any():
-        symbols.setdefault("", len(symbols))
-    if len(names) == 0:
-        return np.full(len(codes), symbols.get("", 0), dtype=np.int64), missing
-    safe = np.where(missing, 0, codes)
-    return np.where(missing, symbols.get("", 0), mapping[safe]), missing | blank[safe]
-
-
-def _symbol(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def to_numbers(cells: pd.Series) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """(float64 with NaN for empty cells, the rows that hold something else than a number)."""
-    import pandas as pd
-    from pandas.api import types
-
-    if types.is_float_dtype(cells.dtype) or types.is_integer_dtype(cells.dtype):
-        return cells.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(cells), dtype=bool)
-    text = cells.astype(str).str.strip()
-    empty = cells.isna() | text.isin(NOT_A_NUMBER)
-    numbers = pd.to_numeric(text.where(~empty), errors="coerce").astype("float64")
-    bad = numbers.isna() & ~empty
-    return np.asarray(numbers, dtype=np.float64), np.asarray(bad, dtype=bool)
 
 
 def _join(parts: Sequence[Bars]) -> Bars:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +20,12 @@ from trading.calendar import DAY
 from trading.panel import Panel, build_panel
 from trading.sample import SAMPLE_FILE
 from trading.sources.faults import DataFaults
-from trading.sources.file import Checked, Series, Source, check_source, read_source
+from trading.sources.file import Checked, Series, check_source
+from trading.sources.frames import Given
 from trading.sources.mock import mock_bars, mock_names, mock_times
+from trading.sources.source import Source, read_source
 from trading.sources.times import ISO_CURE, read_stamps
 from trading.universe import Member, read_universe, require_symbols
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOCK = "mock"
 SAMPLE_NAME = "sample"
@@ -35,7 +33,7 @@ DATASET_SUFFIX = ".parquet"
 
 
 def load_panel(
-    data: str | Path | pd.DataFrame | None = None,
+    data: str | Path | Given | None = None,
     *,
     config: DataConfig | None = None,
     symbols: Sequence[str] | None = None,
@@ -44,8 +42,9 @@ def load_panel(
     seed: int = 0,
     data_dir: Path | None = None,
 ) -> Panel:
-    """The panel of a file, a folder, an imported dataset, a DataFrame, the mock walks (`mock`) or, for
-    None, the shipped sample.
+    """The panel of a file, a folder, an imported dataset, data given in Python (a DataFrame that is long,
+    wide or two-level, a Series of closes, frames or Series by symbol), the mock walks (`mock`) or, for None,
+    the shipped sample.
 
     `symbols` keeps those columns, `universe` those members, in their time; `end` keeps bars up to it, a
     date inclusive; `seed` is the mock walks'. A path wins over a dataset of the same name.
@@ -133,6 +132,12 @@ def mock_panel(
 def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
     if symbols is None:
         return None
+    for name in symbols:
+        if not isinstance(name, str):
+            raise DataError(
+                f"the symbol {name!r} is a {type(name).__name__}.",
+                'A symbol is text: write "0050", so that its zeros stay.',
+            )
     names = tuple(dict.fromkeys(name.strip() for name in symbols if name.strip()))
     if not names:
         raise DataError("--symbols names no symbol.", "Write --symbols AAPL,MSFT.")
@@ -140,7 +145,7 @@ def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _checked(
-    data: str | Path | pd.DataFrame | None, config: DataConfig, data_dir: Path | None
+    data: str | Path | Given | None, config: DataConfig, data_dir: Path | None
 ) -> tuple[str, Checked, str]:
     source = resolve_source(data, data_dir)
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
@@ -150,8 +155,8 @@ def _checked(
     return name, checked, source.sha256
 
 
-def resolve_source(data: str | Path | pd.DataFrame | None, data_dir: Path | None = None) -> Source:
-    """The tables of what a user named: nothing (the sample), a path, a dataset or a DataFrame."""
+def resolve_source(data: str | Path | Given | None, data_dir: Path | None = None) -> Source:
+    """The tables of what a user named: nothing (the sample), a path, a dataset or data given in Python."""
     if data is None:
         return read_source(SAMPLE_FILE)
     if not isinstance(data, str | Path):

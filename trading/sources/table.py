@@ -366,13 +366,8 @@ def frame_table(frame: pd.DataFrame, file: str) -> Table:
     names: list[Any]
     if isinstance(frame.columns, pd.MultiIndex):
         if counted:
-            raise broken(
-                "no_time_column",
-                "two-level columns without an index of dates",
-                "set the dates as the DataFrame's index",
-                file=file,
-            )
-        names = [frame.index.name or "Date", *_multi_names(list(frame.columns), file)]
+            frame, counted = _with_time_index(frame, file), False
+        names = [frame.index.name or "Date", *_multi_names(frame.columns.tolist(), file)]
     else:
         names = [str(name) for name in frame.columns]
         if not counted:
@@ -383,6 +378,22 @@ def frame_table(frame: pd.DataFrame, file: str) -> Table:
         index.columns = pd.RangeIndex(len(index.columns))
         body = pd.concat([index, body.set_axis(range(body.shape[1]), axis=1)], axis=1)
     return _arrange(Sheet(file, body.set_axis(range(len(names)), axis=1), lines, names))
+
+
+def _with_time_index(frame: pd.DataFrame, file: str) -> pd.DataFrame:
+    """A frame with two column levels whose times are a column, `("Date", "")` after `reset_index()`."""
+    for at, column in enumerate(frame.columns):
+        words = [plain(word) for word in column if str(word)]
+        if len(words) == 1 and words[0] in TIMES:
+            times = frame.iloc[:, at]
+            rest = frame.iloc[:, [place for place in range(frame.shape[1]) if place != at]]
+            return rest.set_axis(times.rename("Date"), axis=0)
+    raise broken(
+        "no_time_column",
+        "two-level columns without an index of dates",
+        "set the dates as the DataFrame's index",
+        file=file,
+    )
 
 
 def _multi_names(columns: Sequence[tuple[Any, ...]], file: str) -> list[tuple[str, str]]:
@@ -496,7 +507,7 @@ def _two_level(sheet: Sheet) -> Table:
             ignored[field] = None
     for ticker, own in cells.items():
         missing = [field for field in PRICES if field not in own]
-        if missing:
+        if missing and missing != ["open", "high", "low"]:
             found = f"no column {' or '.join(missing)} of {ticker}"
             raise broken("no_price_columns", found, COLUMNS_CURE, file=sheet.file)
     pieces = tuple(Piece(own, symbol=ticker) for ticker, own in cells.items())

@@ -70,7 +70,8 @@ class MarketScraper:
     async def fetch(self) -> AsyncIterator[ScrapedItem]:
         """Raises: DataError when Yahoo cannot be asked, DataFaults for bars that cannot be true."""
         from trading.sources.faults import DataFaults
-        from trading.sources.file import Source, check_source
+        from trading.sources.file import check_source
+        from trading.sources.source import Source
         from trading.sources.table import frame_table
         from trading.sources.yahoo import fetch_bars
 
