@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ from core.commandline import (
     Common,
     Decorated,
     RootGroup,
+    common_of,
     console,
     emit_json,
     progress,
@@ -311,12 +312,14 @@ def runs_show(
 ) -> None:
     """The summary of RUN: a path, a name, the beginning of one, or `last`."""
     config = common.config(runs_dir=runs_dir)
+    from agents.terminal import render_integrity
     from core.runlog import find_run
+    from core.seals import integrity
     from trading.report.terminal import render_backtest, render_trades
     from trading.result import Run
 
     found = Run(find_run(run, config.runs_dir))
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"integrity": integrity(found.path).to_dict()}
     if trades:
         more["round_trips"] = found.trades.to_dict("records")
     if forecasts:
@@ -333,6 +336,27 @@ def runs_show(
         from agents.terminal import render_forecasts
 
         render_forecasts(more["forecasts"], console())
+    render_integrity(more["integrity"], console())
+
+
+@runs.command("verify")
+@click.argument("run")
+@runs_dir_option
+@click.pass_context
+def runs_verify(ctx: click.Context, run: str, runs_dir: Path | None) -> None:
+    """Whether RUN is as it was recorded; exit 1 with problems.
+
+    Every file is compared with its hash in the manifest, the manifest with its own, and the chain of
+    forecast seals is followed. This finds damage, not a forger."""
+    common = common_of(ctx)
+    config = common.config(runs_dir=runs_dir)
+    from agents.terminal import render_verification
+    from agents.verify import verify_files
+    from core.runlog import find_run
+
+    report = verify_files(find_run(run, config.runs_dir))
+    show(common, report, render_verification)
+    ctx.exit(0 if report["ok"] else 1)
 
 
 @cli.command()
@@ -349,9 +373,10 @@ def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | No
     config = common.config(runs_dir=runs_dir)
     import asyncio
 
-    from agents.terminal import render_why
+    from agents.terminal import render_integrity, render_why
     from agents.why import explain
     from core.runlog import find_run
+    from core.seals import integrity
     from memory.commands import neo4j_store
 
     folder = find_run(run, config.runs_dir)
@@ -359,7 +384,14 @@ def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | No
     store = (
         neo4j_store(memory.neo4j_uri, os.environ, folder.name) if memory.store == "neo4j" else None
     )
-    show(common, asyncio.run(explain(folder, store=store, **question)), render_why)
+    report = asyncio.run(explain(folder, store=store, **question))
+    report["integrity"] = integrity(folder).to_dict()
+
+    def render(value: Mapping[str, Any], console: Console) -> None:
+        render_why(value, console)
+        render_integrity(value["integrity"], console)
+
+    show(common, report, render)
 
 
 @cli.command("ablate")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from agents.assemble import RunOptions, build_deciders, load_data, resolve, run_sync
 from agents.forecast_scores import read_ledger
@@ -272,7 +273,7 @@ def _arm(name: str, account: Account, lines: Sequence[bytes]) -> Arm:
         ),
         bars_per_year=per_year,
     )
-    ledger = read_ledger(lines)
+    ledger = read_ledger(map(orjson.loads, lines))
     scores = np.full(ledger.questions, np.nan)
     days = np.zeros(ledger.questions, dtype=np.int64)
     if WHOLE in ledger.sources:

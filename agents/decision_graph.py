@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from agents.why import limits_of, recalled_of, views_of
+from core.records import record_of
 from core.runlog import STEPS
 from memory.stores.decisions import DecidedOrder, DecidedView, RecalledVersion
 from memory.stores.neo4j import Neo4jStore
@@ -30,10 +29,10 @@ async def note_orders(store: Neo4jStore, run_dir: Path) -> int:
     orders: list[DecidedOrder] = []
     with (run_dir / STEPS).open("rb") as lines:
         last = reached
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 break  # a killed run's last line
-            record = orjson.loads(line)
+            record = record_of(line, number, run_dir / STEPS)
             if record["step"] <= reached:
                 continue
             last = record["step"]

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from agents.forecasts import FIRST_SEAL, WHOLE, next_seal
 from agents.sources import BUCKET_COUNT
 from core.errors import RunFolderError
-from core.runlog import STEPS
+from core.records import read_records
 from models.scores import brier_scores, log_scores, mean_interval
 
 FloatArray = npt.NDArray[np.float64]
@@ -60,15 +59,14 @@ class Ledger:
     first_broken: str | None
 
 
-def read_ledger(lines: Iterable[bytes]) -> Ledger:
+def read_ledger(records: Iterable[Mapping[str, Any]]) -> Ledger:
     """From records, in order. Records without forecasts are passed over."""
     seal, broken = FIRST_SEAL, None
     asked: dict[tuple[str, str], tuple[int, dict[str, list[float] | None]]] = {}
     answered: list[tuple[int, int, dict[str, list[float] | None]]] = []
     claimed: dict[tuple[str, str, str | None, str], tuple[int, float]] = {}
     came: dict[tuple[str, str], list[tuple[int, float, bool]]] = {}
-    for number, line in enumerate(lines):
-        record = orjson.loads(line)
+    for number, record in enumerate(records):
         told = record.get("forecasts")
         if not told:
             continue
@@ -130,18 +128,23 @@ def _claimed(rows: list[tuple[int, float, bool]]) -> Told:
     )
 
 
+def ledger_of(run_dir: Path) -> Ledger:
+    """The forecasts of a run's folder. Raises: RunFolderError for records that are none."""
+    try:
+        return read_ledger(read_records(run_dir))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"the records in {run_dir} do not have what records have: {error}.",
+            "`athena runs verify` says what is not as recorded.",
+        ) from error
+
+
 def forecast_report(run_dir: Path) -> dict[str, Any]:
     """The JSON of `runs show --forecasts`: `questions open sealed rows[]`.
 
     Raises: RunFolderError when the run made no forecasts.
     """
-    try:
-        with (run_dir / STEPS).open("rb") as lines:
-            ledger = read_ledger(lines)
-    except OSError as error:
-        raise RunFolderError(
-            f"{run_dir / STEPS} cannot be read: {error.strerror or error}.", "Run it again."
-        ) from error
+    ledger = ledger_of(run_dir)
     if not ledger.questions and not ledger.open:
         raise RunFolderError(
             f"the run {run_dir.name} made no forecasts.", "Runs with `--agents full` do."

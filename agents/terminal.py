@@ -87,6 +87,25 @@ def render_forecasts(report: Json, console: Console) -> None:
     )
 
 
+def render_verification(report: Json, console: Console) -> None:
+    """The answer of `runs verify`, a line a file."""
+    if report["ok"]:
+        forecasts = ", forecasts sealed" if report["forecasts_sealed"] else ""
+        _say(console, f"{report['run_dir']}: as recorded{forecasts}.")
+    render_integrity(report, console)
+
+
+def render_integrity(report: Json, console: Console) -> None:
+    """What of a run's folder is not as it was recorded; nothing when all is."""
+    if report["state"] == "not sealed":
+        _say(console, "Not sealed: the folder has no hashes to compare with.")
+        return
+    for problem in report["problems"]:
+        _say(console, f"Not as recorded: {_printable(problem['file'])} {problem['what']}.")
+    if report["unlisted"]:
+        _say(console, f"Came later: {_printable(', '.join(report['unlisted'][:5]))}.")
+
+
 def render_why(report: Json, console: Console) -> None:
     """The chain in a dozen lines."""
     from agents.why import RECALLED_SHOWN, told_chances

@@ -29,6 +29,7 @@ from core.files import FULL_DISK, replacing, storage_error, write_atomic
 from core.jsontext import json_bytes
 from core.locks import FolderLock, is_locked
 from core.protocols import Clock
+from core.seals import MANIFEST, manifest_bytes, with_seal, without_seal
 from core.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ Status = Literal["running", "done", "interrupted", "failed"]
 DIED: Final = "died"
 """What a manifest's `running` means once nobody writes the folder: killed, or unable to write its end."""
 
-MANIFEST = "manifest.json"
 STEPS = "steps.jsonl"
 SUMMARY = "summary.json"
 TRADES_CSV = "trades.csv"
@@ -168,9 +168,9 @@ class RunFolder:
         again: bool = False,
     ) -> None:
         self.path = path
-        self._manifest = manifest
         self._wall_clock = wall_clock
         self._lock = lock
+        self._manifest = without_seal(manifest)
         self._write_manifest()
         self.steps = StepsWriter(path / STEPS, again=again)
 
@@ -296,12 +296,14 @@ class RunFolder:
         self._write_manifest()
 
     def finish(self, summary: Mapping[str, Any] | None, status: Status = "done") -> None:
-        """Close the records, write the summary, then the status. Raises: StorageError."""
+        """Close the records, write the summary, then the status and the hashes of all that lies in the folder
+        (`core/seals.py`): nothing may be written to it afterwards. Raises: StorageError."""
         self.steps.close()
         if summary is not None:
             self.write_json(SUMMARY, summary)
         self._manifest["status"] = status
         self._manifest["ended"] = self._wall_clock.now()
+        self._manifest = with_seal(self.path, self._manifest)
         self._write_manifest()
 
     def __enter__(self) -> Self:
@@ -331,7 +333,7 @@ class RunFolder:
         error.add_note(f"Saved: {self.steps.lines_saved} records in {self.steps.path}")
 
     def _write_manifest(self) -> None:
-        self.write_json(MANIFEST, self._manifest)
+        self.write_bytes(MANIFEST, manifest_bytes(self._manifest))
 
 
 @dataclass(frozen=True, slots=True)

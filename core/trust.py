@@ -1,8 +1,8 @@
 """Code files that this user has run before: a private list of hashes.
 
 A run's folder may come from somebody else, and it names code (a strategy). Naming a file on the command
-line is the user's own word for it; a folder's word is none. So a hash enters the list when its file was named,
-and a resumed or repeated run may run only files on the list, or those that `--trust` vouches for.
+line is the user's own word for it; a folder's word is none. So a hash enters the list when its file was
+named, and a resumed or repeated run may run only files on the list, or those that `--trust` vouches for.
 Owns the list's place and its permissions: `$XDG_STATE_HOME/athena/trusted-code` (by default below
 `~/.local/state`), 0600 in a folder of 0700. Refuses to know what the code is.
 """

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from core.errors import RunFolderError
 from core.files import replacing, write_atomic
 from core.jsontext import json_bytes
+from core.records import read_records
 from core.runlog import (
     EQUITY_PARQUET,
     EQUITY_PICTURE,
     REPORT,
-    STEPS,
     SUMMARY,
     TRADES_CSV,
     TRADES_PARQUET,
@@ -430,9 +429,7 @@ class Run:
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """The records, one at a time, as `docs/interface.md` describes them."""
-        with self._file(STEPS).open("rb") as lines:
-            for line in lines:
-                yield orjson.loads(line)
+        return read_records(self.path)
 
     @cached_property
     def curve(self) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def lines() -> list[bytes]:
 def test_chances_are_scored_by_later_answers_and_silence_is_left_out() -> None:
     """Log 0.6 = -0.5108 for news; (log 0.6 + log 0.1) / 2 = -1.4067 for the whole. Brier of the first:
     0.05^2 + 0.05^2 + 0.1^2 + 0.2^2 + 0.4^2 = 0.215."""
-    ledger = read_ledger(lines())
+    ledger = read_ledger(map(orjson.loads, lines()))
     assert (ledger.questions, ledger.open, ledger.sealed) == (2, 1, True)
     news, whole = ledger.sources["news"], ledger.sources["strategy"]
     assert news.chances[0, 4] == 0.6
@@ -94,14 +94,17 @@ def test_a_source_that_never_spoke_has_no_figures(tmp_path: Any) -> None:
 
 def test_a_changed_forecast_breaks_the_chain() -> None:
     changed = [line.replace(b"0.6]", b"0.7]") if b'"t1"' in line[:20] else line for line in lines()]
-    ledger = read_ledger(changed)
+    ledger = read_ledger(map(orjson.loads, changed))
     assert not ledger.sealed
     assert ledger.first_broken == "t1"
 
 
 def test_reliability_counts_how_often_told_chances_came() -> None:
     """Ten chances: 0.05 twice and 0.1 once of each question; of the two told 0.6 one came."""
-    found = {each["from"]: each for each in reliability(read_ledger(lines()).sources["strategy"])}
+    found = {
+        each["from"]: each
+        for each in reliability(read_ledger(map(orjson.loads, lines())).sources["strategy"])
+    }
     assert found[0.0] == {"from": 0.0, "to": 0.1, "n": 4, "told": pytest.approx(0.05), "came": 0.0}
     assert found[0.6]["came"] == 0.5
     assert found[0.1]["came"] == 0.5
