@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from core.csvtext import read_csv_table
 from core.errors import DataError
 from core.protocols import History, State
+from core.symbols import SymbolNames, symbol_texts
 from core.types import Views
 from trading.sources.times import ISO_CURE, read_stamps
 
@@ -34,11 +36,13 @@ _ALIASES = {"date": "time", "timestamp": "time", "datetime": "time", "ticker": "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """A table as given: `lines` [K] are its rows as a person counts them (a CSV's header is row 1)."""
+    """A table as given: `lines` [K] are its rows as a person counts them (a CSV's header is row 1). Where the
+    `delimiter` of a CSV's cells is no comma, numbers may have a decimal comma."""
 
     name: str
     frame: pd.DataFrame
     lines: npt.NDArray[np.int64]
+    delimiter: str = ","
 
     def at(self, row: int) -> str:
         return f"{self.name}, row {int(self.lines[row])}"
@@ -58,19 +62,16 @@ def read_sheet(
     """
     import pandas as pd
 
+    delimiter = ","
     if isinstance(source, pd.DataFrame):
         name = f"the {what} table"
         frame = source.reset_index() if _has_labels(source.index) else source.copy()
-        first = 1
+        lines = np.arange(1, 1 + len(frame))
     else:
         name = f"--{what} {source}"
-        frame, first = _read_file(source, name)
+        frame, lines, delimiter = _read_file(source, name)
     named = [_column_name(column) for column in frame.columns]
     frame.columns = pd.Index([(aliases or {}).get(column, column) for column in named])
-    lines = np.arange(first, first + len(frame))
-    if isinstance(source, Path) and first == 2:
-        blank = (frame == "").all(axis=1).to_numpy(dtype=bool)
-        frame, lines = frame[~blank], lines[~blank]
     for column in columns:
         count = int((frame.columns == column).sum())
         if count != 1:
@@ -81,31 +82,23 @@ def read_sheet(
             )
     if len(frame) == 0:
         raise DataError(f"{name} has no rows.", "Give at least one.")
-    return Sheet(name, frame.reset_index(drop=True), lines)
+    return Sheet(name, frame.reset_index(drop=True), lines, delimiter)
 
 
-def _read_file(path: Path, name: str) -> tuple[pd.DataFrame, int]:
-    """(frame, the number of its first row)."""
+def _read_file(path: Path, name: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64], str]:
+    """(frame, the numbers of its rows, delimiter)."""
     import pandas as pd
 
     try:
         if path.suffix in (".parquet", ".pq", ".feather", ".ft", ".arrow"):
             parquet = path.suffix in (".parquet", ".pq")
             frame = pd.read_parquet(path) if parquet else pd.read_feather(path)
-            return (frame.reset_index() if _has_labels(frame.index) else frame), 1
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
-        return frame.fillna(""), 2
+            frame = frame.reset_index() if _has_labels(frame.index) else frame
+            return frame, np.arange(1, 1 + len(frame)), ","
+        table = read_csv_table(path, name)
+        return table.frame(), np.array(table.lines, dtype=np.int64), table.delimiter
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file.", "Check the path.") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{name} is empty.", "Give a header and rows.") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -131,6 +124,8 @@ def _numbers(sheet: Sheet, column: str, *, empty: bool = False) -> FloatArray:
 
     cells = sheet.frame[column]
     text = cells.astype(str).str.strip()
+    if sheet.delimiter != ",":
+        text = _with_points(sheet, column, text)
     blank = cells.isna().to_numpy(dtype=bool) | text.str.lower().isin(("", "nan")).to_numpy()
     values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~np.isfinite(values) & ~(blank & empty))
@@ -141,14 +136,35 @@ def _numbers(sheet: Sheet, column: str, *, empty: bool = False) -> FloatArray:
     return np.where(blank, np.nan, values)
 
 
+_DECIMAL_COMMA = r"[+-]?\d*,\d+|[+-]?\d{1,3}(?:\.\d{3})+,\d+"
+_THREE_DIGITS = r"[+-]?[1-9]\d{0,2}[.,]\d{3}"
+
+
+def _with_points(sheet: Sheet, column: str, text: pd.Series) -> pd.Series:
+    """Numbers of a European CSV with decimal points. Raises: DataError where the column cannot say whether
+    1.000 or 1,000 is a thousand or one."""
+    comma = text.str.fullmatch(_DECIMAL_COMMA)
+    unclear = text.str.fullmatch(_THREE_DIGITS)
+    point = text.str.fullmatch(r"[+-]?\d*\.\d+") & ~unclear
+    settled = bool((comma & ~unclear).any()) != bool(point.any())
+    if unclear.any() and not settled:
+        row = int(np.flatnonzero(unclear.to_numpy(dtype=bool))[0])
+        raise DataError(
+            f"{sheet.at(row)}: {column} is {text.iloc[row]!r}, which may be a thousand or one.",
+            "Write numbers without thousands separators, and with all their decimals or none.",
+        )
+    if (comma & ~unclear).any() and not point.any():
+        plain = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+        european = comma | text.str.fullmatch(r"[+-]?\d{1,3}(?:\.\d{3})+")
+        return text.where(~european, plain)
+    return text
+
+
 def symbols_of(sheet: Sheet) -> list[str]:
-    """The column of symbols. Raises: DataError where one is missing."""
-    cells = sheet.frame["symbol"]
-    names = cells.astype(str).str.strip()
-    absent = np.flatnonzero((cells.isna() | (names == "")).to_numpy(dtype=bool))
-    if len(absent):
-        raise DataError(f"{sheet.at(int(absent[0]))}: there is no symbol.", "Name one.")
-    found: list[str] = names.tolist()
+    """The column of symbols. Raises: DataError where one is missing, or no text."""
+    found = symbol_texts(sheet.frame["symbol"].tolist(), sheet.name)
+    if "" in found:
+        raise DataError(f"{sheet.at(found.index(''))}: there is no symbol.", "Name one.")
     return found
 
 
@@ -262,10 +278,14 @@ def _long(wide: pd.DataFrame) -> pd.DataFrame:
 
     names = [_column_name(column) for column in wide.columns]
     place = names.index("time") if "time" in names else None
+    own = [label for at, label in enumerate(wide.columns) if at != place]
+    symbols = iter(symbol_texts(own, "the columns of the weights table"))
     times = wide.index if place is None else wide.iloc[:, place]
     parts = [
-        pd.DataFrame({"time": times, "symbol": str(name), "weight": wide.iloc[:, at].to_numpy()})
-        for at, name in enumerate(wide.columns)
+        pd.DataFrame(
+            {"time": times, "symbol": next(symbols), "weight": wide.iloc[:, at].to_numpy()}
+        )
+        for at in range(len(names))
         if at != place
     ]
     nothing = pd.DataFrame({"time": [], "symbol": [], "weight": []})
@@ -324,10 +344,31 @@ def read_views(path: Path) -> ViewsTable:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """A user's book: quantities in shares; `cash_usd` is None where the file has no CASH line."""
+    """A user's book: quantities in shares; `cash_usd` is None where the file has no CASH line. `ignored` are
+    columns that were not read, `source` is what messages call the file."""
 
     cash_usd: float | None
     quantities: Mapping[str, float]
+    ignored: tuple[str, ...] = ()
+    source: str = "--holdings"
+
+    def matched(self, known: Sequence[str]) -> Holdings:
+        """The book in the spelling of the data; a name that fits no symbol stays as it was written.
+
+        Raises: AmbiguousSymbol for a name that two symbols fit, DataError for two lines that mean one.
+        """
+        names = SymbolNames(known)
+        held: dict[str, float] = {}
+        written: dict[str, str] = {}
+        for name, quantity in self.quantities.items():
+            symbol = names.match(name) or name
+            if symbol in held:
+                raise DataError(
+                    f"{self.source}: {written[symbol]} and {name} both mean {symbol}.",
+                    "Keep one line with the sum.",
+                )
+            held[symbol], written[symbol] = quantity, name
+        return replace(self, quantities=held)
 
 
 def read_holdings(path: Path) -> Holdings:
@@ -342,7 +383,13 @@ def read_holdings(path: Path) -> Holdings:
         if symbol in held:
             raise DataError(f"{sheet.at(row)}: {symbol} stands there twice.", "Keep one line.")
         held[symbol] = quantity
-    return Holdings(held.pop(CASH, None), {symbol: q for symbol, q in held.items() if q})
+    if CASH not in held and len(near := [name for name in held if name.upper() == CASH]) == 1:
+        held[CASH] = held.pop(near[0])
+    cash = held.pop(CASH, None)
+    ignored = tuple(str(name) for name in sheet.frame.columns if name not in ("symbol", "quantity"))
+    return Holdings(
+        cash, {symbol: q for symbol, q in held.items() if q}, ignored, f"--holdings {path}"
+    )
 
 
 def check_known(named: frozenset[str], known: Sequence[str], what: str) -> None:

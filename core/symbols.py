@@ -52,7 +52,7 @@ def symbol_texts(cells: Sequence[object], what: str) -> list[str]:
     for row, cell in enumerate(cells):
         if isinstance(cell, str):
             found.append(cell.strip())
-        elif cell is None or cell != cell or str(cell) in ("<NA>", "NaT"):
+        elif cell is None or str(cell) in ("nan", "<NA>", "NaT"):
             found.append("")
         else:
             raise DataError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.csvtext import read_csv_table
 from core.errors import DataError
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.table import plain
@@ -25,39 +26,37 @@ DAY_NS = 86_400_000_000_000
 
 def read_universe(path: Path) -> dict[str, Member]:
     """The members in the order of the file. Raises: DataError for what is none, all faults at once."""
-    import pandas as pd
-
     try:
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
-        )
+        table = read_csv_table(path, path.name)
     except FileNotFoundError as error:
         raise DataError(f"there is no universe file {path}.", "Check the path.") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{path} cannot be read: {reason}.", "Check its permissions.") from error
-    except pd.errors.EmptyDataError as error:
-        raise _empty(path) from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path.name} is no table: {error}.", "Give a CSV with a column symbol."
-        ) from error
+    if not table.rows:
+        raise _empty(path)
+    frame = table.frame()
     columns = {plain(name): name for name in frame.columns}
     if "symbol" not in columns:
         raise DataError(
             f"{path.name} has no column symbol (columns: {', '.join(frame.columns)}).",
             "Give the columns symbol and, optionally, from and to.",
         )
-    names = frame[columns["symbol"]].str.strip()
-    frame = frame[names != ""].reset_index(drop=True)
-    lines = np.flatnonzero((names != "").to_numpy()) + 2
-    names = names[names != ""].reset_index(drop=True)
-    if len(names) == 0:
+    names = [plain(name) for name in frame.columns]
+    for column in ("symbol", "from", "to"):
+        if names.count(column) > 1:
+            raise DataError(f"{path.name} has two columns {column}.", "Keep one.")
+    symbols = frame[columns["symbol"]].str.strip()
+    kept = (symbols != "").to_numpy(dtype=bool)
+    frame = frame[kept].reset_index(drop=True)
+    lines = np.array(table.lines, dtype=np.int64)[kept]
+    symbols = symbols[kept].reset_index(drop=True)
+    if len(symbols) == 0:
         raise _empty(path)
     edges: dict[str, list[np.datetime64 | None]] = {}
     faults: list[Fault] = []
     for edge in ("from", "to"):
-        edges[edge] = [None] * len(names)
+        edges[edge] = [None] * len(symbols)
         if edge not in columns:
             continue
         cells = frame[columns[edge]].str.strip().replace("", None)
@@ -71,7 +70,7 @@ def read_universe(path: Path) -> dict[str, Member]:
             if valid:
                 edges[edge][at] = np.datetime64(int(moment) + (DAY_NS - 1 if last else 0), "ns")
     members: dict[str, Member] = {}
-    for at, symbol in enumerate(names):
+    for at, symbol in enumerate(symbols):
         start, end = edges["from"][at], edges["to"][at]
         if symbol in members:
             found_text = "the symbol for the second time"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from agents.execution import ExecutionAgent
-from agents.inputs import check_known, read_holdings, read_views, read_weights
+from agents.inputs import Holdings, check_known, read_holdings, read_views, read_weights
 from agents.user_strategy import StrategyAgents
 from core.config import ExecutionConfig
 from core.errors import DataError
@@ -207,7 +207,7 @@ def test_files_that_are_not_there_or_no_tables_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as a table"):
         read_weights(write(tmp_path, "time,symbol,weight\n", "text.parquet"))
     (tmp_path / "latin.csv").write_bytes(b"time,symbol,weight\n2020-01-01,\xe9\xff,1\n")
-    with pytest.raises(DataError, match="cannot be read as a table"):
+    with pytest.raises(DataError, match="line 2 is not UTF-8"):
         read_weights(tmp_path / "latin.csv")
 
 
@@ -317,3 +317,75 @@ def test_a_fault_of_a_holdings_file_is_told_with_its_row(
     with pytest.raises(DataError) as caught:
         read_holdings(write(tmp_path, text))
     assert message in caught.value.message
+
+
+def test_the_book_finds_the_symbols_of_the_data_by_case_and_dollar() -> None:
+    book = Holdings(5.0, {"aapl": 1.0, "$IBM": 2.0, "GONE": 3.0})
+    assert book.matched(("AAPL", "IBM")).quantities == {"AAPL": 1.0, "IBM": 2.0, "GONE": 3.0}
+    with pytest.raises(DataError, match="AAPL and aapl both mean AAPL"):
+        Holdings(None, {"AAPL": 1.0, "aapl": 1.0}).matched(("AAPL",))
+    with pytest.raises(DataError, match="Brk fits BRK and brk"):
+        Holdings(None, {"Brk": 1.0}).matched(("BRK", "brk"))
+
+
+def test_columns_of_the_book_that_are_not_read_are_named(tmp_path: Path) -> None:
+    book = read_holdings(write(tmp_path, "symbol,quantity,Cost,note\nA,1,9,x\ncash,5,,\n"))
+    assert (book.ignored, book.cash_usd) == (("cost", "note"), 5.0)
+
+
+# --- symbols are text
+
+
+@pytest.mark.parametrize("name", ["0050", "TRUE", "1E5", "NA", "NAN", "INF", "null", "1.10", "-"])
+def test_symbols_stay_as_written(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, f"time,symbol,weight\n2024-01-02,{name},1\n")
+    assert read_weights(path).symbols == {name}
+    path = write(
+        tmp_path,
+        f"time,symbol,expected_return_frac,confidence\n2024-01-02,{name},0.1,1\n",
+    )
+    assert read_views(path).symbols == {name}
+    assert read_holdings(write(tmp_path, f"symbol,quantity\n{name},1\n")).quantities == {name: 1.0}
+
+
+@pytest.mark.parametrize("cells", [[50, 700], [True, False], [1e5, 2.0]])
+def test_a_frame_with_numbers_for_symbols_is_refused(cells: list[object]) -> None:
+    frame = pd.DataFrame({"time": ["2024-01-02"] * 2, "symbol": cells, "weight": [0.5, 0.5]})
+    with pytest.raises(DataError, match=r"the weights table: the symbol in row 1 is .* no text"):
+        read_weights(frame)
+    wide = pd.DataFrame([[0.5, 0.5]], index=pd.to_datetime(["2024-01-02"]), columns=cells)
+    with pytest.raises(DataError, match="the columns of the weights table"):
+        read_weights(wide)
+
+
+# --- European CSV
+
+
+def test_weights_with_semicolons_and_decimal_commas(tmp_path: Path) -> None:
+    path = write(tmp_path, "time;symbol;weight\n2024-01-02;A;0,25\n2024-01-02;B;-0,5\n")
+    frame = pd.DataFrame({"time": ["2024-01-02"] * 2, "symbol": ["A", "B"], "weight": [0.25, -0.5]})
+    assert read_weights(path)._allocations == read_weights(frame)._allocations
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (
+            ("1.000", "12,5"),
+            (1_000.0, 12.5),
+        ),  # 12,5 settles the comma, so the point divides thousands
+        (("0,125", "2"), (0.125, 2.0)),  # no thousand begins with 0
+        (("1,000", "12.5"), (None, None)),  # a comma for thousands: write it without
+        (("1.000", "990"), (None, None)),
+        (("1,500", "2,250"), (None, None)),
+    ],
+)
+def test_quantities_of_a_european_book(
+    tmp_path: Path, cells: tuple[str, str], values: tuple[float | None, float | None]
+) -> None:
+    path = write(tmp_path, f"symbol;quantity\nA;{cells[0]}\nB;{cells[1]}\n")
+    if values[0] is None:
+        with pytest.raises(DataError, match="row 2: quantity is"):
+            read_holdings(path)
+    else:
+        assert read_holdings(path).quantities == {"A": values[0], "B": values[1]}

@@ -31,5 +31,5 @@ def test_a_name_that_two_symbols_fit_is_refused() -> None:
 def test_a_number_is_no_symbol() -> None:
     assert symbol_texts([" 0050 ", None, float("nan"), "NA"], "the table") == ["0050", "", "", "NA"]
     for cell in (50, np.int64(50), True, 1e5):
-        with pytest.raises(DataError, match="row 2 is .* no text"):
+        with pytest.raises(DataError, match=r"row 2 is .* no text"):
             symbol_texts(["A", cell], "the table")

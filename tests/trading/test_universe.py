@@ -55,6 +55,20 @@ def test_symbols_within_a_universe(tmp_path: Path) -> None:
     )
 
 
+def test_symbols_that_look_like_numbers_stay_as_written(tmp_path: Path) -> None:
+    names = ("0050", "50", "TRUE", "1E5", "NA", "NAN", "INF", "null")
+    assert tuple(read_universe(write(tmp_path, "symbol\n" + "\n".join(names)))) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["symbol,from\nAAA,2024-01-02,2024-02-01\n", "symbol\nAAA,x\nBBB,x\n", "symbol,Symbol\nA,B\n"],
+)
+def test_columns_that_do_not_fit_the_header_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"row 2: |two columns"):
+        read_universe(write(tmp_path, text))
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "symbol\n", "symbol,from\n,2024-01-01\n"])
 def test_an_empty_universe_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"universe\.csv is empty"):

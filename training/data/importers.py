@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from core.csvtext import DELIMITERS, read_csv_table
 from core.errors import DataError
+from core.symbols import symbol_texts
 from training.data.corpus import Document
 
 if TYPE_CHECKING:
@@ -140,16 +143,13 @@ def _check_lines(path: Path) -> None:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    """Rows by their number, the header being 1."""
     import pandas as pd
 
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError as error:
-        raise _empty(path) from error
-    except pd.errors.ParserError as error:
-        raise DataError(
-            f"{path.name} is no table: {error}.", "Quote texts that hold commas or line ends."
-        ) from error
+    table = read_csv_table(path, path.name)
+    frame = table.frame()
+    frame.index = pd.Index(table.lines)
+    return frame
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -157,6 +157,7 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
     with _open(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -172,7 +173,8 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
                     f"line {number} of {path.name} is no JSON object.", "Give one object a line."
                 )
             rows.append(row)
-    return pd.DataFrame(rows)
+            numbers.append(number)
+    return pd.DataFrame(rows, index=pd.Index(numbers, dtype="int64"))
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -180,9 +182,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
     except (pa.ArrowException, ValueError) as error:
         raise DataError(f"{path.name} is no Parquet file: {error}.", "Get it again.") from error
+    frame.index = pd.RangeIndex(1, 1 + len(frame))
+    return frame
 
 
 def _documents(path: Path, frame: pd.DataFrame, digest: str) -> TextFile:
@@ -197,23 +201,28 @@ def _documents(path: Path, frame: pd.DataFrame, digest: str) -> TextFile:
     keep = (strings.str.strip() != "").to_numpy()
     if not keep.any():
         raise DataError(f"{path.name} has no text in its column {columns['text']!r}.", "Check it.")
-    lines = np.flatnonzero(keep) + (1 if path.suffix in (".parquet", ".pq", ".jsonl") else 2)
+    lines = frame.index.to_numpy(dtype=np.int64)[keep]
     cells = frame[columns["time"]][keep].reset_index(drop=True)
     cells = cells.where(cells.notna() & (cells.astype(str).str.strip() != ""), None)
     stamps, _ = read_stamps(cells, lines, path.name)
     _check_times(path, cells, lines, stamps.valid, stamps.zoned)
     moments = [datetime.fromtimestamp(each / 1e9, UTC) for each in stamps.utc.tolist()]
+    symbols = (
+        symbol_texts(frame[columns["symbol"]][keep].tolist(), path.name)
+        if "symbol" in columns
+        else [""] * len(moments)
+    )
     others = {
         name: [str(cell) if isinstance(cell, str) else "" for cell in frame[columns[name]][keep]]
         if name in columns
         else [""] * len(moments)
-        for name in ("symbol", "source", "licence")
+        for name in ("source", "licence")
     }
     documents = tuple(
-        Document(moment, symbol.strip().upper(), text, source or path.name, licence)
+        Document(moment, symbol.upper(), text, source or path.name, licence)
         for moment, symbol, text, source, licence in zip(
             moments,
-            others["symbol"],
+            symbols,
             strings[keep],
             others["source"],
             others["licence"],
@@ -225,10 +234,13 @@ def _documents(path: Path, frame: pd.DataFrame, digest: str) -> TextFile:
 
 def _columns(path: Path, present: Sequence[str]) -> dict[str, str]:
     by_name = {name.strip().casefold(): name for name in reversed(present)}
+    count = Counter(name.strip().casefold() for name in present)
     found = {}
     for wanted, names in NAMES.items():
         name = next((by_name[each] for each in names if each in by_name), None)
         if name is not None:
+            if count[name.strip().casefold()] > 1:
+                raise DataError(f"{path.name} has two columns {name.strip()}.", "Keep one.")
             found[wanted] = name
         elif wanted in ("text", "time"):
             raise DataError(
@@ -263,7 +275,8 @@ def _csv_header(path: Path) -> list[str]:
         line = file.readline(MAX_LINE_BYTES + 1)
     if len(line) > MAX_LINE_BYTES:
         raise _long_line(path, 1)
-    return line.decode("utf-8-sig", errors="replace").strip().split(",")
+    head = line.decode("utf-8-sig", errors="replace").strip()
+    return max((head.split(each) for each in DELIMITERS), key=len)
 
 
 def _parquet_columns(path: Path) -> list[str]:
