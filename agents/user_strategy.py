@@ -35,8 +35,8 @@ FloatArray = npt.NDArray[np.float64]
 WEIGHT_DIGITS = 8
 _OUR_ROOT = Path(__file__).resolve().parent.parent
 _OURS = (
-    *(str(_OUR_ROOT / name) + os.sep for name in ("agents", "core", "trading")),
-    *(str(_OUR_ROOT / name) for name in ("main.py", "athena.py")),
+    *(str(_OUR_ROOT / name) + os.sep for name in ("agents", "athena", "core", "trading")),
+    str(_OUR_ROOT / "main.py"),
 )
 _LIBRARIES = (
     *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},

@@ -127,7 +127,7 @@ def test_help_and_version_load_nothing_they_do_not_need(option: str) -> None:
 
 def test_reading_the_environment_is_left_to_the_entries() -> None:
     """The command line and the Python interface; everything behind them is given its settings."""
-    allowed = {"core/commandline.py", "main.py", "athena.py"}
+    allowed = {"core/commandline.py", "main.py", "athena/__init__.py"}
     readers = {
         str(path.relative_to(ROOT))
         for _, path in sources()

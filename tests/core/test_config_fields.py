@@ -27,7 +27,7 @@ PROMISED = {
 
 def readers() -> list[tuple[frozenset[str], frozenset[str]]]:
     """For each of our modules: the attributes it reads, and every name it uses."""
-    files = [ROOT / "main.py", ROOT / "athena.py"]
+    files = [ROOT / "main.py", ROOT / "athena" / "__init__.py"]
     files += [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     found = []
     for path in files:
