@@ -235,10 +235,10 @@ def decide(common: Common, /, **options: Any) -> None:
 
     What it would order now, and why."""
     config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
-    from agents import assemble
+    from agents.decide import decide as decide_now
     from trading.report.terminal import render_decide
 
-    show(common, assemble.decide(config, _run_options(options)).to_dict(), render_decide)
+    show(common, decide_now(config, _run_options(options)).to_dict(), render_decide)
 
 
 def _run_options(options: dict[str, Any]) -> Any:
