@@ -153,12 +153,21 @@ class Deciders:
         """What of the inputs could not be used."""
         if self.learned is None or self.learned.news is None:
             return []
+        from agents.news import MAX_TEXT_CHARACTERS
+        from agents.run_memory import NEWS_TOKENS
+
+        notes = []
+        if cut := self.learned.news.cut:
+            lines = "line of news was" if cut == 1 else "lines of news were"
+            notes.append(f"{cut:,} {lines} cut to what fits: {MAX_TEXT_CHARACTERS:,} characters and "
+                         f"{NEWS_TOKENS:,} tokens.")  # fmt: skip
         lost = self.learned.news.passed_over(panel.symbols)
         if not lost:
-            return []
+            return notes
         count = sum(lost.values())
         lines = "line of news was" if count == 1 else "lines of news were"
-        return [f"{count:,} {lines} passed over, for the data have no such symbol: {_some(lost)}."]
+        passed = "passed over, for the data have no such symbol"
+        return [*notes, f"{count:,} {lines} {passed}: {_some(lost)}."]
 
     @asynccontextmanager
     async def remembering(

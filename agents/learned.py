@@ -20,7 +20,7 @@ from agents.learning import SpeedMixture
 from agents.mind import Mind
 from agents.news import NewsFeed
 from agents.policies import run_policy
-from agents.run_memory import CachedEmbedder, RunMemory
+from agents.run_memory import NEWS_TOKENS, CachedEmbedder, RunMemory
 from agents.sources import (
     AnalogEvidence,
     AnalystOpinion,
@@ -295,6 +295,9 @@ def build_learned(
         sources.append(AnalogEvidence(climate))
     if news is not None:
         sources.append(NewsEvidence(climate))
+    tokenizer = None if used is None else used.model.tokenizer
+    if news is not None:
+        news = news.fitting(tokenizer or WordTokenizer(), NEWS_TOKENS)
     names = [source.name for source in sources]
     learns = config.learning.enabled
     return LearnedParts(
@@ -308,7 +311,7 @@ def build_learned(
         news=news,
         config=config,
         snapshot=snapshot,
-        tokenizer=None if used is None else used.model.tokenizer,
+        tokenizer=tokenizer,
     )
 
 

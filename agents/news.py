@@ -27,6 +27,8 @@ from trading.sources.times import read_stamps
 if TYPE_CHECKING:
     import pandas as pd
 
+    from core.protocols import Tokenizer
+
 MARKET = ""
 """The symbol of a line that is about none, and so about all."""
 MAX_TEXT_CHARACTERS = 1_000
@@ -47,12 +49,27 @@ class News:
 class NewsFeed:
     """The lines of a file in the order in which they became public."""
 
-    def __init__(self, lines: Sequence[News]) -> None:
+    def __init__(self, lines: Sequence[News], *, cut: int = 0) -> None:
+        """`cut` is how many of the lines are no longer as they were written."""
         self._lines = _in_order(lines)
         self._times = [line.time for line in self._lines]
+        self.cut = cut
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def fitting(self, tokenizer: Tokenizer, tokens: int) -> NewsFeed:
+        """The same lines, cut to `MAX_TEXT_CHARACTERS` and so many tokens: whoever can write into a feed must
+        not be able to stop its reader."""
+        lines, cut = [], 0
+        for line in self._lines:
+            text = line.text[:MAX_TEXT_CHARACTERS].strip()
+            if tokenizer.count(text) > tokens:
+                text = tokenizer.truncate(text, tokens).strip()
+            cut += text != line.text
+            if text:
+                lines.append(News(line.time, line.symbol, text))
+        return NewsFeed(lines, cut=cut)
 
     def passed_over(self, symbols: Sequence[str]) -> dict[str, int]:
         """How many lines are about each symbol that is none of these, the most first."""
@@ -141,5 +158,5 @@ def _texts(cells: pd.Series) -> list[str]:
     found = []
     for cell in cells.fillna("").astype(str).tolist():
         line = " ".join("".join(c if c.isprintable() else " " for c in cell).split())
-        found.append(line[:MAX_TEXT_CHARACTERS].strip())
+        found.append(line)
     return found

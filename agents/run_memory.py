@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 CASES_RECALLED = 12
 LINES_TOLD = 5
+NEWS_TOKENS = CONTEXT_TOKENS - 24
+"""The most that one line of news may have: with its role before it, it still is one message."""
 NEWS_PER_SYMBOL = 8
 """Lines of news about one symbol that the memory is offered at one step: the last ones."""
 CREDIT_BASE = 4

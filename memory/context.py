@@ -104,6 +104,15 @@ class ShortTermMemory:
         self._make_room()
         return message
 
+    def fitting(self, role: str, content: str) -> str:
+        """The beginning of a text from outside that `append` takes whatever its letters are."""
+        pinned = sum(m.tokens for m in self._messages if m.role == "system")
+        room = self.budget_tokens - pinned
+        content = content[:MAX_MESSAGE_CHARACTERS]
+        while (excess := self._tokenizer.count(f"{role}: {content}") - room) > 0 and content:
+            content = self._tokenizer.truncate(content, self._tokenizer.count(content) - excess)
+        return content
+
     def insert_hits(self, hits: Sequence[MemoryHit]) -> tuple[Message, ...]:
         """Put retrieved entries in, best last so that it is evicted last; one that cannot fit is left out."""
         before, added = self.tokens, []

@@ -264,7 +264,7 @@ async def memory_step(
     `riders` go along in the transaction of the first seat's memory.
     """
     for seat in seats:
-        seat.context.append("user", seat.event.text)
+        seat.context.append("user", seat.context.fitting("user", seat.event.text))
     states = await observe(seats)
     choices = policy.choose(states, draws)
     outcomes = await _execute(seats, states, choices, riders)
