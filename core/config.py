@@ -92,6 +92,7 @@ class TradingConfig(Section):
     borrow_bps_per_year: Bps = 50.0
     participation_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.025
     allow_fractional: bool = True
+    min_order_usd: Usd = 0.0
     allow_short: bool = False
     warmup_bars: Annotated[int, Field(ge=0)] = 252
     delisting_bars: Bars = 10

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop", "stop_limit"]
 TimeInForce = Literal["day", "gtc"]
+UnfilledReason = Literal[
+    "no_bar", "no_volume", "participation", "limit", "stop", "cash", "margin", "whole_shares",
+    "min_order", "replaced", "expired", "open",
+]  # fmt: skip
+"""Why an order, or what was left of it, was not filled; `docs/interface.md` says when each is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfilled:
+    """An order that has ended without being filled whole. `quantity` is what was left, unsigned; None for a
+    market order that ended before any bar fixed its quantity."""
+
+    order_id: str
+    quantity: float | None
+    reason: UnfilledReason
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a limit changed for one symbol; `reasons` are codes, the binding one last."""
 
@@ -118,7 +133,8 @@ class Decision:
 
     `targets` are the accepted weights by symbol, zeros left out. `cancel_columns` are columns whose
     working order ends without a successor (a target that needs no order). `forecasts`, `memory` and
-    `messages` are as the record has them; None where no learned part took part.
+    `messages` are as the record has them; None where no learned part took part. `reasons` are what the
+    decider says of its own decisions, by symbol.
     """
 
     views: tuple[Views, ...] = ()
@@ -129,13 +145,16 @@ class Decision:
     forecasts: Mapping[str, Any] | None = None
     memory: Mapping[str, Any] | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
+    reasons: Mapping[str, str] | None = None
 
 
 class StepRecord(TypedDict):
     """The receipt of one step, in the order of events that `docs/interface.md` fixes ("Record t").
 
     `fills` are those in bar t of earlier orders; then the book marked at close t; then the decision taken
-    there and its new orders. `borrow_usd` is what borrowing cost since the last step.
+    there and its new orders. `unfilled` are the orders that ended in this step without being filled whole,
+    each once; `reasons` what the decider said by symbol. `borrow_usd` is what borrowing cost since the last
+    step.
 
     A typed dictionary, not a frozen dataclass, because it is written as JSON at every step: making and
     writing it takes 0.5 us, against 1.9 us.
@@ -147,8 +166,10 @@ class StepRecord(TypedDict):
     views: Mapping[str, Any]
     targets: Mapping[str, float]
     verdict: Sequence[Verdict]
+    reasons: Mapping[str, str]
     orders: Sequence[Order]
     fills: Sequence[Fill]
+    unfilled: Sequence[Unfilled]
     positions: Mapping[str, float]
     cash_usd: float
     equity_usd: float

@@ -22,8 +22,8 @@ from tests.conftest import ROOT, Athena
 from tests.market_files import QUICK_AGENTS, made_market, quick_config, write_market
 
 RECORD_KEYS = [
-    "step", "as_of", "inputs_hash", "views", "targets", "verdict", "orders", "fills", "positions",
-    "cash_usd", "equity_usd", "borrow_usd", "forecasts", "memory", "messages",
+    "step", "as_of", "inputs_hash", "views", "targets", "verdict", "reasons", "orders", "fills",
+    "unfilled", "positions", "cash_usd", "equity_usd", "borrow_usd", "forecasts", "memory", "messages",
 ]  # fmt: skip
 ORDER_KEYS = [
     "id", "symbol", "side", "quantity", "value_usd", "type", "limit_price", "stop_price", "tif", "tag",

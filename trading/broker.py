@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.errors import OrderRejected
-from core.types import Fill, Order, OrderIntent
+from core.types import Fill, Order, OrderIntent, Unfilled, UnfilledReason
 from trading.costs import (
     DOLLAR_DIGITS,
     CostModel,
@@ -55,12 +55,14 @@ _PRICES_OF_TYPE = {
 class _Candidate:
     """One order about to fill in a bar: signed quantity wanted and all that its cost depends on.
 
-    `base` is the part of a purchase that covers a short; only the rest is scaled to the cash.
+    `base` is the part of a purchase that covers a short; only the rest is scaled to the cash. `closing` says
+    that the whole order would leave nothing held.
     """
 
     __slots__ = (
         "base",
         "capped",
+        "closing",
         "parts",
         "price",
         "priced",
@@ -83,6 +85,7 @@ class _Candidate:
         volume: float,
         sigma_frac: float,
         capped: bool,
+        closing: bool,
     ) -> None:
         self.working = working
         self.quantity = quantity
@@ -95,6 +98,7 @@ class _Candidate:
         self.volume = volume
         self.sigma_frac = sigma_frac
         self.capped = capped
+        self.closing = closing
 
 
 class SimulatedBroker:
@@ -107,6 +111,7 @@ class SimulatedBroker:
         costs: CostModel,
         *,
         participation_frac: float | None = None,
+        min_order_usd: float = 0.0,
         allow_fractional: bool = True,
         allow_short: bool = False,
         impact_volatility_bars: int = 20,
@@ -118,6 +123,7 @@ class SimulatedBroker:
         self._portfolio = portfolio
         self._costs = costs
         self._participation_frac = participation_frac
+        self._min_order_usd = min_order_usd
         self._allow_fractional = allow_fractional
         self._allow_short = allow_short
         self._sigma_bars = impact_volatility_bars
@@ -129,6 +135,10 @@ class SimulatedBroker:
         self.working: dict[int, WorkingOrder] = {}
         self.orders = 0
         self.fills = 0
+        self.ended: list[Unfilled] = []
+        self.unfilled: dict[str, int] = {}
+        self.fills_of_unknown_volume = 0
+        self._first_volume: dict[int, int] = {}
         self.delisted: list[tuple[str, int]] = []
 
     # --- orders -----------------------------------------------------------------------------------
@@ -178,13 +188,30 @@ class SimulatedBroker:
         )
         self._next_id += 1
         self.orders += 1
+        if (before := self.working.get(intent.column)) is not None:
+            self._end(before, "replaced")
         self.working[intent.column] = WorkingOrder(order, intent.column)
         return order
 
-    def cancel(self, columns: Sequence[int]) -> None:
+    def cancel(self, columns: Sequence[int], reason: UnfilledReason = "replaced") -> None:
         """End the working orders of these columns; a cancelled order never fills."""
         for column in columns:
-            self.working.pop(column, None)
+            if (working := self.working.get(column)) is not None:
+                self._end(working, reason)
+
+    def _end(self, working: WorkingOrder, reason: UnfilledReason) -> None:
+        """Take an order out that was not filled whole, and note what was left of it."""
+        left = working.missing if working.left is None else abs(working.left)
+        self.working.pop(working.column, None)
+        self.ended.append(Unfilled(working.order.id, left, reason))
+        self.unfilled[reason] = self.unfilled.get(reason, 0) + 1
+
+    def take_ended(self) -> list[Unfilled]:
+        """The orders that have ended unfilled since this was last asked, in the order in which they did."""
+        ended = self.ended
+        if ended:
+            self.ended = []
+        return ended
 
     # --- a bar ------------------------------------------------------------------------------------
 
@@ -205,13 +232,13 @@ class SimulatedBroker:
             if math.isnan(open_):
                 # No bar: the order waits for the symbol's next session, unless there is none to come.
                 if stack[STALE, row, column] >= self.delisting_bars:
-                    del self.working[column]
+                    self._end(working, "no_bar")
                 continue
             seen.append(working)
             if self._intraday and working.order.tif == "day":
                 today = _session_day(tape.panel.times[row])
                 if working.session is not None and working.session != today:
-                    del self.working[column]
+                    self._end(working, working.cause or "expired")
                     continue
                 working.session = today
             bar = (
@@ -221,8 +248,12 @@ class SimulatedBroker:
                 float(stack[CLOSE, row, column]),
             )
             match = working.match(bar)
+            working.cause = None
             if match is not None:
                 phases[match[0]].append((working, match[1]))
+            else:
+                unmoved = working.order.stop_price is not None and not working.triggered
+                working.cause = "stop" if unmoved else "limit"
         fills: list[Fill] = []
         for phase in (OPENING, DURING):
             if phases[phase]:
@@ -232,9 +263,11 @@ class SimulatedBroker:
         return fills
 
     def _expire(self, working: WorkingOrder) -> None:
-        """Drop a day order after its daily bar; an intraday one goes when another day's bar comes."""
+        """End a day order after its bar of a day or more; an intraday one ends with another day's bar."""
+        if self.working.get(working.column) is not working:
+            return
         if working.order.tif == "day" and not self._intraday:
-            self.working.pop(working.column, None)
+            self._end(working, working.cause or "expired")
 
     def _fill_phase(
         self, matched: list[tuple[WorkingOrder, float]], phase: int, fills: list[Fill]
@@ -271,6 +304,7 @@ class SimulatedBroker:
             lowest = -math.floor(max(equity - short_usd, 0.0) / price * _QUANTUM) / _QUANTUM
             if held + quantity < lowest:
                 quantity = min(round(lowest - held, QUANTITY_DIGITS), 0.0)
+                candidate.working.cause = "margin"
             self._execute(candidate, quantity, fills, whole=quantity == candidate.quantity)
             short_usd += max(-positions[column], 0.0) * price
 
@@ -285,6 +319,8 @@ class SimulatedBroker:
             quantity = candidate.quantity
             if scale < 1.0:
                 quantity = max(candidate.base, _floor(_scaled(candidate, scale)))
+            if quantity < full:
+                candidate.working.cause = "cash"
             self._execute(candidate, quantity, fills, whole=quantity == full)
 
     def _cover(self, buys: list[_Candidate], cash: float) -> float:
@@ -326,22 +362,32 @@ class SimulatedBroker:
             quantity = round(order.value_usd / price - held, QUANTITY_DIGITS)
         if (quantity > 0.0) != (order.side == "buy") or quantity == 0.0:
             # The open moved past the target: a buy never sells, a sell never buys.
-            self.working.pop(column, None)
+            working.missing = 0.0
+            self._end(working, "expired")
             return None
-        if quantity < 0.0 and not self._allow_short:
-            quantity = max(quantity, -max(held, 0.0))
-        closing_all = quantity == -held
+        working.missing = abs(quantity)
+        if quantity < 0.0 and not self._allow_short and quantity < -max(held, 0.0):
+            quantity = -max(held, 0.0)
+            working.cause = "margin"
+        closing = closing_all = quantity == -held
         stack, row = self._tape.stack, self._tape.row
-        volume = float(stack[VOLUME, row, column])
+        volume = self._volume(column)
         capped = False
+        if volume == 0.0:
+            working.cause = "no_volume"
+            return None
         if self._participation_frac is not None and not math.isnan(volume):
             cap: float = self._participation_frac * volume
             if abs(quantity) > cap:
                 quantity = math.copysign(math.floor(cap * _QUANTUM) / _QUANTUM, quantity)
+                working.cause = "participation"
                 capped, closing_all = True, False
         raw_ratio = float(stack[CLOSE, row, column] / stack[RAW_CLOSE, row, column])
         if not self._allow_fractional and not closing_all:
-            quantity = _whole(quantity, raw_ratio)
+            whole = _whole(quantity, raw_ratio)
+            if whole != quantity and not capped:
+                working.cause = "whole_shares"
+            quantity = whole
         if quantity == 0.0:
             return None
         passive = phase == DURING and working.rested
@@ -354,7 +400,35 @@ class SimulatedBroker:
             volume=volume,
             sigma_frac=0.0 if passive else self._sigma(column),
             capped=capped,
+            closing=closing,
         )
+
+    def _volume(self, column: int) -> float:
+        """This bar's volume: NaN where it is not known, 0 where nothing traded.
+
+        Many files write 0 for "not known" (indices, FX, funds, old rows). So 0 is believed only in a bar
+        whose four prices are the close before, of a symbol that has had volume already.
+        """
+        stack, row = self._tape.stack, self._tape.row
+        volume = float(stack[VOLUME, row, column])
+        if volume != 0.0 or row == 0:
+            return volume
+        before = float(stack[MARK, row - 1, column])
+        moved = any(
+            float(stack[field, row, column]) != before for field in (OPEN, HIGH, LOW, CLOSE)
+        )
+        return math.nan if moved or row < self._volume_from(column) else 0.0
+
+    def _volume_from(self, column: int) -> int:
+        """The first row in which a symbol had volume above 0; one after the present where none had."""
+        found = self._first_volume.get(column)
+        if found is None:
+            row = self._tape.row
+            above = np.flatnonzero(self._tape.stack[VOLUME, : row + 1, column] > 0.0)
+            if len(above) == 0:
+                return row + 1
+            found = self._first_volume[column] = int(above[0])
+        return found
 
     def _equity_and_short(self) -> tuple[float, float]:
         """(equity, short value) at the prices of this bar's open."""
@@ -468,23 +542,52 @@ class SimulatedBroker:
         order, column = working.order, working.column
         if not whole and not self._allow_fractional:
             quantity = _whole(quantity, candidate.raw_ratio)
+            if abs(quantity) < abs(candidate.quantity) and working.cause is None:
+                working.cause = "whole_shares"
         if quantity == 0.0:
+            return
+        if self._min_order_usd and self._too_small(candidate, quantity):
+            self._end(working, "min_order")
             return
         commission, spread, impact = self._cost_parts(candidate, quantity)
         paid = commission + spread + impact + quantity * candidate.price
         if quantity < 0.0 < paid and paid > self._portfolio.cash_usd:
-            return  # a sale that costs more than it brings, and nothing to pay the rest from
+            working.cause = (
+                "cash"  # a sale that costs more than it brings, and nothing to pay the rest from
+            )
+            return
         fill = Fill(order.id, order.symbol, quantity, candidate.price, commission, spread, impact)
         self._book(column, fill, order.tag)
         fills.append(fill)
+        working.begun = True
+        if math.isnan(candidate.volume):
+            tape = self._tape
+            self.fills_of_unknown_volume += tape.stack[VOLUME, tape.row, column] == 0.0
         if working.left is None:
-            # A market order stays only for what the cap left over; its target value stands.
-            done = not candidate.capped
+            assert working.missing is not None
+            working.missing = round(working.missing - abs(quantity), QUANTITY_DIGITS)
+            if working.missing == 0.0:
+                self.working.pop(column, None)
+            elif not candidate.capped:
+                # A market order stays only for what the cap left over; its target value stands.
+                self._end(working, working.cause or "expired")
         else:
             working.left = round(working.left - quantity, QUANTITY_DIGITS)
-            done = working.left == 0.0
-        if done:
-            self.working.pop(column, None)
+            if working.left == 0.0:
+                self.working.pop(column, None)
+
+    def _too_small(self, candidate: _Candidate, quantity: float) -> bool:
+        """Whether an order is worth less than `min_order_usd`: as much of it as there is cash for, whatever
+        a bar's volume lets through. What sells out is never too small, nor the rest of an order."""
+        working = candidate.working
+        if candidate.closing or working.begun:
+            return False
+        size = abs(quantity)
+        if candidate.capped and quantity == candidate.quantity:
+            left = working.missing if working.left is None else abs(working.left)
+            assert left is not None
+            size = max(size, left)
+        return size * candidate.price < self._min_order_usd
 
     def _book(self, column: int, fill: Fill, tag: str | None) -> None:
         self.fills += 1

@@ -184,6 +184,8 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
     for intent in decision.intents:
         orders.append(broker.submit(intent))
 
+    ended = broker.take_ended()
+
     step = account.step
     if step == 0:
         curve.first_row = row
@@ -205,8 +207,10 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
         "views": view_columns(decision.views, symbols) if decision.views else {},
         "targets": decision.targets or {},
         "verdict": decision.verdict,
+        "reasons": decision.reasons or {},
         "orders": orders,
         "fills": fills,
+        "unfilled": ended,
         "positions": {symbols[c]: positions[c] for c in sorted(portfolio.held)},
         "cash_usd": portfolio.cash_usd,
         "equity_usd": equity,

@@ -10,7 +10,7 @@ stop that gaps fills at the open, a limit at its price or better.
 
 from __future__ import annotations
 
-from core.types import Order
+from core.types import Order, UnfilledReason
 
 Bar = tuple[float, float, float, float]
 """Open, high, low, close."""
@@ -76,9 +76,13 @@ class WorkingOrder:
     `left` is the signed quantity still open (None for a market order, whose quantity is fixed at the
     fill); `session` the last session day it may fill in, None until its first bar. `rested` says of the
     last match that the order lay in the book until the price came to it, and so took no liquidity.
+    `cause` is why the last bar did not fill it whole, `missing` what that bar left of a market order,
+    unsigned (None before its first bar); `begun` says that part of it was filled.
     """
 
-    __slots__ = ("column", "left", "order", "rested", "session", "triggered")
+    __slots__ = (
+        "begun", "cause", "column", "left", "missing", "order", "rested", "session", "triggered",
+    )  # fmt: skip
 
     def __init__(self, order: Order, column: int) -> None:
         self.order = order
@@ -86,6 +90,9 @@ class WorkingOrder:
         self.triggered = False
         self.rested = False
         self.session: str | None = None
+        self.cause: UnfilledReason | None = None
+        self.missing: float | None = None
+        self.begun = False
         if order.quantity is None:
             self.left: float | None = None
         else:

@@ -144,6 +144,7 @@ def open_account(
         portfolio,
         costs,
         participation_frac=trading.participation_frac,
+        min_order_usd=trading.min_order_usd,
         allow_fractional=trading.allow_fractional,
         allow_short=trading.allow_short,
         impact_volatility_bars=trading.impact_volatility_bars,

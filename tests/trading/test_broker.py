@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import OrderRejected
-from core.types import OrderIntent
+from core.types import OrderIntent, Unfilled
 from tests.fakes import BusyAgents, Desk, Row, fixed, flat, make_panel, market, random_bars
 from trading.costs import CostModel
 from trading.panel import build_panel
@@ -245,7 +245,7 @@ def test_a_cancelled_order_never_fills() -> None:
 
 
 def test_a_bar_without_volume_fills_nothing_under_a_cap_and_missing_volume_means_no_cap() -> None:
-    desk = one(flat(100.0), flat(100.0, 0.0), flat(100.0, NAN), participation_frac=0.025)
+    desk = one(flat(100.0, 900.0), flat(100.0, 0.0), flat(100.0, NAN), participation_frac=0.025)
     desk.send(market(0, "A", 500.0, tif="gtc"))
     assert desk.bar() == []
     assert [fill.quantity for fill in desk.bar()] == [5.0]
@@ -479,6 +479,8 @@ async def test_random_orders_keep_every_promise_of_the_broker(
     working: dict[str, str] = {}  # symbol -> the one order that may still fill
     bars_of_day: dict[str, int] = {}
     total: dict[str, float] = defaultdict(float)
+    filled: dict[str, float] = defaultdict(float)
+    ended: dict[str, Unfilled] = {}
     spent = 0.0
     for row in range(panel.rows):
         if row:
@@ -491,7 +493,13 @@ async def test_random_orders_keep_every_promise_of_the_broker(
             assert (fill.quantity > 0.0) is (order.side == "buy")
             column = panel.symbols.index(fill.symbol)
             volume = panel.field("volume")[row, column]
-            assert abs(fill.quantity) <= cap * volume + 1e-8
+            if volume == 0.0:
+                before = panel.field("mark")[row - 1, column]
+                had = (panel.field("volume")[:row, column] > 0.0).any()
+                bar = [panel.field(name)[row, column] for name in ("open", "high", "low", "close")]
+                assert not had or any(price != before for price in bar)
+            else:
+                assert abs(fill.quantity) <= cap * volume + 1e-8
             low, high = panel.field("low")[row, column], panel.field("high")[row, column]
             assert low <= fill.price <= high
             if order.limit_price is not None:
@@ -504,6 +512,8 @@ async def test_random_orders_keep_every_promise_of_the_broker(
                 assert bars_of_day.setdefault(order.id, row) == row
         assert len({fill.symbol for fill in fills}) == len(fills)
         _, closed = broker.close_delisted()
+        for fill in fills:
+            filled[fill.order_id] += abs(fill.quantity)
         for fill in (*fills, *closed):
             total[fill.symbol] += fill.quantity
             spent += fill.quantity * fill.price
@@ -526,6 +536,21 @@ async def test_random_orders_keep_every_promise_of_the_broker(
             order = broker.submit(intent)
             orders[order.id] = order
             working[order.symbol] = order.id
+        for each in broker.take_ended():
+            assert each.order_id not in ended  # told once
+            ended[each.order_id] = each
+    open_ids = {each.order.id for each in broker.working.values()}
+    assert open_ids.isdisjoint(ended)
+    for name, order in orders.items():
+        # Filled whole, or ended with what was left, or still working: nothing is lost between them.
+        left = ended[name].quantity if name in ended else None
+        if name in open_ids:
+            continue
+        if order.quantity is not None:
+            assert filled[name] + (left or 0.0) == pytest.approx(order.quantity, abs=1e-7)
+        else:
+            assert name in ended or filled[name] > 0.0
+    assert sum(broker.unfilled.values()) == len(ended)
 
 
 @settings(max_examples=40, deadline=None)

@@ -45,8 +45,8 @@ from trading.run import (
 )
 
 KEYS = [
-    "step", "as_of", "inputs_hash", "views", "targets", "verdict", "orders", "fills", "positions",
-    "cash_usd", "equity_usd", "borrow_usd", "forecasts", "memory", "messages",
+    "step", "as_of", "inputs_hash", "views", "targets", "verdict", "reasons", "orders", "fills",
+    "unfilled", "positions", "cash_usd", "equity_usd", "borrow_usd", "forecasts", "memory", "messages",
 ]  # fmt: skip
 
 COSTLY = TradingConfig(
