@@ -11,6 +11,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +24,11 @@ import click
 
 from core import errors
 from core.errors import AthenaError, Interrupted, StorageError, UsageError
+from core.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
     from core.config import AthenaConfig, LoadedConfig
 
@@ -96,6 +99,9 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 # --- parsing
@@ -292,10 +298,12 @@ class RootGroup(AthenaGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run a command and exit: 0, or the code of what went wrong, told in one or two lines."""
+        _open_streams()
         words = list(sys.argv[1:] if args is None else args)
         common = Common(json="--json" in words, verbosity=0)
         _never_fail_on_characters()
         try:
+            _refuse_bytes(words)
             self._main_shell_completion(extra, "athena", complete_var)
             with (
                 _stdout_for_json_alone(common.json),
@@ -343,7 +351,7 @@ def _report(error: AthenaError, common: Common, cause: BaseException) -> int:
     """Tell an error on stderr, with `--json` on stdout too; returns the exit code."""
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__)
     if common.verbosity:
-        click.echo("".join(traceback.format_exception(cause)).rstrip(), err=True)
+        click.echo(printable("".join(traceback.format_exception(cause)).rstrip()), err=True)
     _tell(kind, error.message, error.cure, common.json)
     return error.exit_code
 
@@ -361,9 +369,9 @@ def _report_usage(error: click.ClickException, common: Common) -> int:
 def _tell(kind: str, message: str, cure: str, as_json: bool) -> None:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     word = "error:" if plain else click.style("error:", fg="red", bold=True)
-    click.echo(f"{word} {message}", err=True)
+    click.echo(f"{word} {printable(message)}", err=True)
     if cure:
-        click.echo(f"       {cure}", err=True)
+        click.echo(f"       {printable(cure)}", err=True)
     if as_json:
         # stderr has it already; an output that fails is no reason to fail again.
         with suppress(OSError):
@@ -446,6 +454,27 @@ def _never_fail_on_characters() -> None:
             reconfigure(errors="replace")
 
 
+def _open_streams() -> None:
+    """A stream that was closed before we began (`>&-`) takes what is written and drops it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    """Raises: UsageError for an argument, or a working folder, that is no UTF-8 text."""
+    for what, text in (*(("an argument", word) for word in words), ("the folder", os.getcwd())):
+        if _HALF.search(text):
+            shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise UsageError(
+                f"{what} is not UTF-8 text: {shown}.",
+                "Rename the file or folder, or set the terminal to UTF-8.",
+            )
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 # --- output
 
 
@@ -489,11 +518,22 @@ def emit_json(value: Any) -> None:
     text = json_bytes(value)
     out = sys.stdout
     try:
-        click.echo(text, file=out.answer if isinstance(out, _Aside) else out)
+        click.echo(
+            _EIGHT_BIT.sub(_escaped, text.decode()),
+            file=out.answer if isinstance(out, _Aside) else out,
+        )
     except BrokenPipeError:
         raise
     except OSError as error:
         raise _OutputLost(error.errno, error.strerror) from error
+
+
+_EIGHT_BIT = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON lets stand in a text, and that some terminals obey."""
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def show(common: Common, value: Mapping[str, Any], render: Callable[[Any, Console], None]) -> None:
@@ -513,6 +553,13 @@ def console() -> Console:
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            """What a text of others would make a terminal do is written out instead."""
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
     return PipeConsole(file=sys.stdout, width=width, highlight=False)
@@ -537,7 +584,7 @@ def progress(unit: str) -> Iterator[ProgressCall | None]:
         task = bar.add_task(unit, total=None)
 
         def advance(done: int, total: int | None, note: str) -> None:
-            bar.update(task, completed=done, total=total, description=note or unit)
+            bar.update(task, completed=done, total=total, description=printable(note) or unit)
 
         yield advance
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from core.errors import RunFolderError
 from core.files import replacing, write_atomic
 from core.jsontext import json_bytes
+from core.printable import cell
 from core.records import read_records
 from core.runlog import (
     EQUITY_PARQUET,
@@ -405,7 +406,8 @@ def _trades_csv(outcome: RunOutcome) -> bytes:
     writer.writerow((*TRADE_COLUMNS, "mock") if mock else TRADE_COLUMNS)
     for trip in outcome.round_trips:
         row = [getattr(trip, name) for name in TRADE_COLUMNS]
-        writer.writerow([*row, True] if mock else row)
+        cells = [cell(each) for each in row]
+        writer.writerow([*cells, True] if mock else cells)
     return text.getvalue().encode("utf-8")
 
 

@@ -201,3 +201,19 @@ def test_sampled_rows_keep_both_ends_and_never_repeat(rows: int, points: int) ->
     assert np.all(np.diff(chosen) > 0)
     if rows:
         assert (chosen[0], chosen[-1]) == (0, rows - 1)
+
+
+def test_a_symbol_that_looks_like_a_formula_is_marked_in_the_csv_alone(tmp_path: Path) -> None:
+    import csv
+    from types import SimpleNamespace
+
+    from trading.result import TRADE_COLUMNS, _trades_csv
+
+    row = dict.fromkeys(TRADE_COLUMNS, -1.5) | {"symbol": "=HYPERLINK(1)"}
+    outcome = SimpleNamespace(
+        round_trips=[SimpleNamespace(**row)], data=SimpleNamespace(mock=False)
+    )
+    head, line = csv.reader(_trades_csv(outcome).decode().splitlines())  # type: ignore[arg-type]
+    assert dict(zip(head, line, strict=True)) == dict.fromkeys(TRADE_COLUMNS, "-1.5") | {
+        "symbol": "'=HYPERLINK(1)"
+    }
