@@ -49,6 +49,7 @@ from trading.paper import (
     stopping_on_signals,
     trade_rows,
 )
+from trading.price_warnings import known_warnings, warnings_note
 from trading.result import DataFacts, Run, RunOutcome, write_outputs
 from trading.run import (
     Progress,
@@ -437,7 +438,7 @@ def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
 def run_notes(account: Account, deciders: Deciders) -> list[str]:
     """What happened in a run that its figures do not show by themselves."""
     panel, last = account.tape.panel, account.tape.row
-    notes = []
+    notes = warnings_note(known_warnings(panel, last))
     for symbol, row in account.broker.delisted:
         closes = panel.stack[CLOSE, row + 1 : last + 1, panel.symbols.index(symbol)]
         again = " Its bars came back later." if bool(np.any(~np.isnan(closes))) else ""

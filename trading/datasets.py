@@ -24,10 +24,12 @@ from core.config import DataConfig
 from core.errors import DataError
 from core.files import FULL_DISK, replacing, storage_error
 from trading.calendar import DAY, Gap, missing_sessions, parse_interval
+from trading.price_warnings import PriceWarning
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, check_source
 from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, resolve_source
 from trading.sources.source import Source, read_source
+from trading.sources.suspects import find_warnings
 from trading.sources.table import Table, frame_table
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()
     sha256: str | None = None
+    warnings: tuple[PriceWarning, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -120,6 +123,7 @@ def check_data(
         notes=checked.notes,
         overlaps=checked.overlaps,
         sha256=source.sha256,
+        warnings=find_warnings(checked.series, interval=checked.interval, calendar=config.calendar),
     )
 
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from trading.price_warnings import PriceWarning
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,6 +58,7 @@ class Panel:
     first row at which it is no longer a member of the universe (`NEVER` if it stays).
     Units: prices in `currency`, adjusted and rounded to 10 significant digits; `volume` is raw volume x
     raw close / adjusted close, so that price x volume is the dollars that really changed hands.
+    `warnings` is what is doubtful in the prices, found in all rows: for people, never for a decision.
     """
 
     symbols: tuple[str, ...]
@@ -71,6 +75,7 @@ class Panel:
     has_volume: bool = True
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[PriceWarning, ...] = ()
 
     def __repr__(self) -> str:
         return (

@@ -400,11 +400,31 @@ def render_data_check(report: Json, console: Console) -> None:
         place = f" ({', '.join(where)})" if where else ""
         _line(console, f"Fault: {fault['kind']}{place}: {fault['found']}", "red")
         _line(console, f"  {fault['cure']}")
+    _price_warnings(report.get("warnings", ()), console)
     _notes(report.get("notes", ()), console)
     if report["ok"]:
-        _line(console, "No faults.", "bold green")
+        doubtful = len(report.get("warnings", ()))
+        also = f" {doubtful} warning{'s' if doubtful != 1 else ''}." if doubtful else ""
+        _line(console, f"No faults.{also}", "bold yellow" if doubtful else "bold green")
     else:
         _line(console, f"{len(faults)} fault{'s' if len(faults) != 1 else ''}.", "bold red")
+
+
+WARNINGS_SHOWN = 3
+"""How many warnings of a kind and symbol are shown with their values; `--json` has all."""
+
+
+def _price_warnings(warnings: Sequence[Json], console: Console) -> None:
+    """What is doubtful in the prices: the first rows of each kind and symbol, then cause and cure."""
+    groups: dict[tuple[str, str], list[Json]] = {}
+    for warning in warnings:
+        groups.setdefault((warning["kind"], warning["symbol"]), []).append(warning)
+    for (kind, symbol), group in groups.items():
+        shown = group[:WARNINGS_SHOWN]
+        places = "; ".join(f"row {one['row']}, {one['time']}: {one['found']}" for one in shown)
+        more = f"; and {len(group) - len(shown)} more" if len(group) > len(shown) else ""
+        _line(console, f"Warning: {kind} ({symbol}, {places}{more})", "yellow")
+        _line(console, f"  Likely {shown[0]['cause']}; {shown[0]['cure']}")
 
 
 def render_datasets(datasets: Sequence[Json], console: Console) -> None:

@@ -35,13 +35,14 @@ INT = npt.NDArray[np.int64]
 class Series:
     """One symbol's bars. `known` [K] datetime64[ns] UTC, ascending and unique; `days` [K] the date of each
     bar (days since 1970); `raw` [6, K] as read (open, high, low, close, volume, adj_close); `values` [10, K]
-    in the order of `panel.FIELDS`."""
+    in the order of `panel.FIELDS`; `lines` [K] as a fault counts rows."""
 
     known: npt.NDArray[np.datetime64]
     days: INT
     stamps: INT
     raw: FloatArray
     values: FloatArray
+    lines: INT
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Series:
         """These rows only."""
@@ -51,6 +52,7 @@ class Series:
             self.stamps[rows],
             self.raw[:, rows],
             self.values[:, rows],
+            self.lines[rows],
         )
 
 
@@ -255,5 +257,6 @@ def _series(
             stamps.utc[part],
             bars.values[:, part],
             values[:, part],
+            bars.lines[part],
         )
     return series, notes

@@ -24,6 +24,7 @@ from trading.sources.file import Checked, Series, check_source
 from trading.sources.frames import Given
 from trading.sources.mock import mock_bars, mock_names, mock_times
 from trading.sources.source import Source, read_source
+from trading.sources.suspects import find_warnings
 from trading.sources.times import ISO_CURE, read_stamps
 from trading.universe import Member, read_universe, require_symbols
 
@@ -80,8 +81,20 @@ def load_panel(
         has_volume=checked.has_volume,
         sha256=digest,
         notes=checked.notes,
+        warnings=find_warnings(
+            series,
+            interval=checked.interval,
+            calendar=config.calendar,
+            left=_left(members),
+        ),
     )
     return _with_columns(panel)
+
+
+def _left(members: Mapping[str, Member] | None) -> list[str]:
+    return (
+        [] if members is None else [name for name, (_, end) in members.items() if end is not None]
+    )
 
 
 def _with_columns(panel: Panel) -> Panel:
