@@ -35,9 +35,10 @@ from agents.user_strategy import StrategyAgents, check_strategy, load_strategy
 from core.clock import SystemClock
 from core.config import AthenaConfig, RiskConfig, config_hash
 from core.errors import DataError, RunFolderError, UsageError
+from core.jsontext import json_bytes
 from core.locks import held_by_another
 from core.protocols import Agents, Strategy
-from core.runlog import MANIFEST, RunFolder, find_run, read_manifest, run_status
+from core.runlog import BOOK, MANIFEST, RunFolder, find_run, read_manifest, run_status
 from trading.calendar import bars_per_year
 from trading.engine import Account
 from trading.panel import CLOSE, NEVER, Panel
@@ -584,6 +585,7 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
 
         interrupted = run_sync(go())
         folder.steps.flush()
+        _require_caught_up(folder)
         _finish(
             folder,
             account,
@@ -597,6 +599,17 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
     if interrupted:
         raise KeyboardInterrupt(f"{account.step} steps are saved in {folder.path}")
     return Run(folder.path)
+
+
+def _require_caught_up(folder: RunFolder) -> None:
+    """Raises: KeyboardInterrupt for a resumed run that was stopped before it came to where it had been; its
+    folder is given back as it was."""
+    if not folder.caught_up:
+        lived, known = folder.steps.lines_saved, folder.steps.known
+        folder.leave_as_it_was()
+        raise KeyboardInterrupt(
+            f"{lived} of {known} steps were lived through again; {folder.path} is as it was"
+        )
 
 
 def _finish(
@@ -777,9 +790,26 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
     with run_folder(path, "paper-trade", config, options, facts) as folder:
         if deciders.learned is not None:
             folder.note(**deciders.learned.facts())
+        if options.steps is not None and options.steps < folder.steps.known:
+            known = folder.steps.known
+            folder.leave_as_it_was()
+            raise UsageError(
+                f"--steps {options.steps} is less than the {known} steps that {folder.name} has.",
+                "Give as many or more; a resumed run never gets shorter.",
+            )
         last = None if endless else panel.rows - 1
         log_start("paper-trade", panel, deciders, config, (first, last))
         account = open_account(panel, deciders.agents, config.trading, folder.steps.write)
+
+        def state() -> bytes:
+            risk = None if deciders.risk is None else deciders.risk.state_dict()
+            return json_bytes(saved_book(account, risk), pretty=True) + b"\n"
+
+        def keep() -> None:
+            """The step's record, and the book that follows from it."""
+            folder.steps.flush()
+            if folder.caught_up:
+                folder.write_unforced(BOOK, state())
 
         async def go() -> None:
             stop = asyncio.Event()
@@ -796,14 +826,14 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
                         pause_seconds=pause,
                         clock=SystemClock(stop),
                         stop=stop,
-                        flush=folder.steps.flush,
+                        flush=keep,
                         progress=progress,
                     )
 
         run_sync(go())
-        risk_state = None if deciders.risk is None else deciders.risk.state_dict()
+        _require_caught_up(folder)
         with handling_signals(finish_first):
-            folder.write_json("book.json", saved_book(account, risk_state))
+            folder.write_bytes(BOOK, state())
             _finish(
                 folder,
                 account,

@@ -33,7 +33,9 @@ from agents.sources import (
 )
 from core.clock import ReplayClock
 from core.errors import DataError, MemoryStoreError
+from core.files import storage_errors
 from core.protocols import MemoryStore, Remembering, Tokenizer
+from core.runlog import BEFORE
 from memory.agemem import AgeMem
 from memory.commands import neo4j_store
 from memory.embedders import HashedNgramEmbedder
@@ -225,8 +227,7 @@ class LearnedParts:
 
     async def _erase(self, folder: Path, environment: Mapping[str, str]) -> None:
         if self.config.memory.store != "neo4j":
-            for ending in ("", "-wal", "-shm"):
-                (folder / f"{MEMORY_FILE}{ending}").unlink(missing_ok=True)
+            set_memory_aside(folder)
             return
         await self._erase_run(folder.name, environment)
 
@@ -358,3 +359,17 @@ def _copied(snapshot: Path, target: str) -> SqliteStore:
             "Check it with `athena memory check`.",
         ) from error
     return SqliteStore(target)
+
+
+def set_memory_aside(folder: Path) -> None:
+    """Take a run's memory out of the way of the same run lived through again; it is put back when that
+    run does not catch up. What was set aside already, by a process that was killed meanwhile, is the whole
+    one, and stays. Raises: StorageError."""
+    whole = (folder / f"{BEFORE}{MEMORY_FILE}").exists()
+    with storage_errors(folder):
+        for ending in ("", "-wal", "-shm"):
+            path = folder / f"{MEMORY_FILE}{ending}"
+            if whole or not path.exists():
+                path.unlink(missing_ok=True)
+            else:
+                path.replace(folder / f"{BEFORE}{path.name}")

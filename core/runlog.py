@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final, Literal, Self
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash
 from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
-from core.files import FULL_DISK, replacing, storage_error, write_atomic
+from core.files import FULL_DISK, replacing, storage_error, storage_errors, write_atomic
 from core.jsontext import json_bytes
 from core.locks import FolderLock, is_locked
 from core.protocols import Clock
@@ -45,6 +45,11 @@ TRADES_PARQUET = "trades.parquet"
 EQUITY_PARQUET = "equity.parquet"
 EQUITY_PICTURE = "equity.png"
 REPORT = "report.html"
+BOOK = "book.json"
+DERIVED = (SUMMARY, TRADES_CSV, TRADES_PARQUET, EQUITY_PARQUET, EQUITY_PICTURE, REPORT, BOOK)
+"""What follows from the records: it holds for those that there were, and for no more."""
+BEFORE = ".before-"
+"""Begins the name of a file that is kept as it was while a resumed run is lived through again."""
 
 _BUFFER_BYTES = 1 << 20
 _LIBRARIES = (
@@ -64,11 +69,19 @@ class StepsWriter:
 
     After a failed write the file is cut back to its last whole line, and every further call raises the
     same error. With `again` the whole lines of an earlier process stay (what is behind the last one is cut
-    off): as many lines as these are `known`, must come again to the byte, and only then is anything added.
+    off): as many lines as these are `known`, must come again to the byte, and only then is anything added;
+    `on_new` is called just before the first line that is.
     """
 
-    def __init__(self, path: Path, *, again: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        again: bool = False,
+        on_new: Callable[[], object] = lambda: None,
+    ) -> None:
         self.path = path
+        self._on_new = on_new
         self.lines_saved = 0
         self.known = 0
         self._earlier: BinaryIO | None = None
@@ -98,6 +111,7 @@ class StepsWriter:
                 return
             self._earlier.close()
             self._earlier = None
+            self._on_new()
         buffer = self._buffer
         buffer += line
         buffer += b"\n"
@@ -170,9 +184,13 @@ class RunFolder:
         self.path = path
         self._wall_clock = wall_clock
         self._lock = lock
+        self._as_it_was: bytes | None = None
+        self._left = False
         self._manifest = without_seal(manifest)
+        if again:
+            self._as_it_was = (path / MANIFEST).read_bytes()
         self._write_manifest()
-        self.steps = StepsWriter(path / STEPS, again=again)
+        self.steps = StepsWriter(path / STEPS, again=again, on_new=self._outgrow)
 
     @classmethod
     def create(
@@ -266,6 +284,32 @@ class RunFolder:
         }
         return cls(path, manifest, SystemClock(), lock, again=True)
 
+    def _outgrow(self) -> None:
+        """The first new record of a resumed run: what followed from the earlier ones holds no more."""
+        with storage_errors(self.path):
+            for name in DERIVED:
+                (self.path / name).unlink(missing_ok=True)
+            for kept in self.path.glob(f"{BEFORE}*"):
+                kept.unlink()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every record of an earlier process has come again."""
+        return self.steps.lines_saved >= self.steps.known
+
+    def leave_as_it_was(self) -> None:
+        """Give a reopened folder back as it was found: a resume that did not get as far as the run had got
+        never makes it shorter. Raises: StorageError."""
+        if self._as_it_was is None:
+            return
+        self.steps.close()
+        with storage_errors(self.path):
+            for kept in sorted(self.path.glob(f"{BEFORE}*")):
+                kept.replace(self.path / kept.name.removeprefix(BEFORE))
+        self.write_bytes(MANIFEST, self._as_it_was)
+        self._manifest = json.loads(self._as_it_was)
+        self._left = True
+
     @property
     def name(self) -> str:
         return self.path.name
@@ -286,6 +330,12 @@ class RunFolder:
         """A whole file, atomically. Raises: StorageError."""
         write_atomic(self.path / name, content)
 
+    def write_unforced(self, name: str, content: bytes) -> None:
+        """A whole file, atomically, but left to the system to bring to the disk, as records are: for what is
+        written at every step. Raises: StorageError."""
+        with replacing(self.path / name) as temporary:
+            temporary.write_bytes(content)
+
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file, atomically; NaN becomes null. Raises: StorageError."""
         self.write_bytes(name, json_bytes(value, pretty=True) + b"\n")
@@ -303,6 +353,9 @@ class RunFolder:
             self.write_json(SUMMARY, summary)
         self._manifest["status"] = status
         self._manifest["ended"] = self._wall_clock.now()
+        with storage_errors(self.path):
+            for kept in self.path.glob(f"{BEFORE}*"):
+                kept.unlink()
         self._manifest = with_seal(self.path, self._manifest)
         self._write_manifest()
 
@@ -321,6 +374,8 @@ class RunFolder:
             self._lock.release()
 
     def _leave(self, error: BaseException | None) -> None:
+        if self._left:
+            return
         if error is None:
             if self._manifest["status"] == "running":
                 self.finish(None)

@@ -61,6 +61,12 @@ async def trade_rows(
             await clock.sleep(pause_seconds)
             if stop.is_set():
                 break
+        if done < known:
+            await asyncio.sleep(
+                0
+            )  # a step that is lived through again waits for nobody: let Ctrl-C in
+            if stop.is_set():
+                break
         record = await run_step(account, row)
         flush()
         done += 1
