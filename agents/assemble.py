@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from agents.learned import LearnedParts, SharedModel
-    from agents.news import NewsFeed
+    from agents.news import NewsCounts, NewsFeed
     from trading.market_data import MarketDataFeed
 
 T = TypeVar("T")
@@ -151,25 +151,11 @@ class Deciders:
     inputs: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedParts | None = None
 
-    def notes(self, panel: Panel) -> list[str]:
-        """What of the inputs could not be used."""
+    def news(self, panel: Panel, first: int, last: int) -> NewsCounts | None:
+        """What became of the lines of `--news` in a run over these rows; None without such a file."""
         if self.learned is None or self.learned.news is None:
-            return []
-        from agents.news import MAX_TEXT_CHARACTERS
-        from agents.run_memory import NEWS_TOKENS
-
-        notes = []
-        if cut := self.learned.news.cut:
-            lines = "line of news was" if cut == 1 else "lines of news were"
-            notes.append(f"{cut:,} {lines} cut to what fits: {MAX_TEXT_CHARACTERS:,} characters and "
-                         f"{NEWS_TOKENS:,} tokens.")  # fmt: skip
-        lost = self.learned.news.passed_over(panel.symbols)
-        if not lost:
-            return notes
-        count = sum(lost.values())
-        lines = "line of news was" if count == 1 else "lines of news were"
-        passed = "passed over, for the data have no such symbol"
-        return [*notes, f"{count:,} {lines} {passed}: {_some(lost)}."]
+            return None
+        return self.learned.news.counts(panel, first, last)
 
     @asynccontextmanager
     async def remembering(
@@ -378,7 +364,7 @@ def build_deciders(
 
         news = None
         if isinstance(options.news, Path):
-            news = read_news(options.news)
+            news = read_news(options.news, panel.symbols)
             inputs["news"] = _sha256(options.news)
         elif options.news is not None:
             news = options.news
@@ -456,7 +442,7 @@ def run_notes(account: Account, deciders: Deciders) -> list[str]:
             )
         if isinstance(agents.strategy, WeightsStrategy):
             notes += _weights_notes(agents.strategy)
-    return notes + deciders.notes(panel)
+    return notes
 
 
 def _some(counts: Mapping[str, int]) -> str:
@@ -503,7 +489,8 @@ def outcome_of(
     last = curve.first_row + steps - 1
     per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
     cutoff = None if deciders.learned is None else deciders.learned.training_cutoff
-    notes = [*panel.notes, *run_notes(account, deciders)]
+    news = deciders.news(panel, curve.first_row, last)
+    notes = [*panel.notes, *run_notes(account, deciders), *([] if news is None else news.notes())]
     if calendar_note is not None:
         notes.append(calendar_note)
     return RunOutcome(
@@ -540,6 +527,7 @@ def outcome_of(
         decided_by=deciders.name,
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
+        news=None if news is None else news.to_dict(),
         training_cutoff=cutoff,
         bars_inside_cutoff=None
         if cutoff is None

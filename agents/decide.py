@@ -53,6 +53,7 @@ class DecideReport:
     weights: Mapping[str, float]
     data: Mapping[str, Any]
     notes: Sequence[str]
+    news: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `athena decide`."""
@@ -68,6 +69,7 @@ class DecideReport:
             "weights": dict(self.weights),
             "data": dict(self.data),
             "notes": list(self.notes),
+            "news": self.news,
         }
 
 
@@ -94,7 +96,9 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
     log_start("decide", panel, deciders, config, (row, row))
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
-    holdings = None if options.holdings is None else read_holdings(options.holdings)
+    holdings = None
+    if options.holdings is not None:
+        holdings = read_holdings(options.holdings).matched(panel.symbols)
 
     async def go() -> StepRecord | None:
         async with deciders.remembering(account, None, options.environment):
@@ -104,7 +108,8 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
             return await run_step(account, row)
 
     record = run_sync(go())
-    notes = [*panel.notes, *deciders.notes(panel)]
+    news = deciders.news(panel, max(span.first, row - config.learning.rehearsal_bars), row)
+    notes = [*panel.notes, *([] if news is None else news.notes())]
     if holdings is not None and holdings.cash_usd is None:
         notes.append("The holdings have no CASH line: cash is taken to be 0.")
     age = _age_note(panel, row, options.as_of)
@@ -133,6 +138,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         },
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
         notes=notes,
+        news=None if news is None else news.to_dict(),
     )
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from core.csvtext import read_csv_table
 from core.errors import DataError
 from core.protocols import History, State
+from core.stamps import iso_cells
 from core.symbols import SymbolNames, symbol_texts
 from core.types import Views
 from trading.sources.times import ISO_CURE, read_stamps
@@ -172,7 +173,7 @@ def _times(sheet: Sheet) -> TimeArray:
     """From when on each row is visible, [K]; see the module's docstring for bare dates."""
     import pandas as pd
 
-    cells = sheet.frame["time"]
+    cells = iso_cells(sheet.frame["time"])
     stamps, faults = read_stamps(cells, sheet.lines, sheet.name)
     if faults:
         raise DataError(

@@ -182,8 +182,8 @@ def test_two_processes_and_paper_trading_give_the_bytes_of_the_backtest(
     ours = backtest(config, options)
     paper = paper_trade(config, replace(options, speed=0.0))
     expected = b"\n".join(world["lines"]) + b"\n"
-    said = "1 line of news was passed over, for the data have no such symbol: STRANGER (1)."
-    assert said in ours.summary["notes"]
+    assert "News about symbols that the data do not have: STRANGER (1)." in ours.summary["notes"]
+    assert ours.summary["news"]["passed_over"]["unknown_symbol"] == 1
     assert (ours.path / "steps.jsonl").read_bytes() == expected
     assert (paper.path / "steps.jsonl").read_bytes() == expected
     config_of().save_yaml(tmp_path / "full.yaml")

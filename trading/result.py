@@ -152,6 +152,7 @@ class RunOutcome:
     command: str = ""
     training_cutoff: str | None = None
     bars_inside_cutoff: int | None = None
+    news: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.times)
@@ -241,6 +242,7 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
         "limits": dict(sorted(outcome.reason_counts.items(), key=lambda item: (-item[1], item[0]))),
         "training_cutoff": outcome.training_cutoff,
         "bars_inside_cutoff": outcome.bars_inside_cutoff,
+        "news": outcome.news,
         "notes": notes(outcome),
         "curve": _curve(outcome),
         "evidence": None,

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from agents.news import MARKET, NewsFeed, by_column, read_news
 from core.errors import DataError
+from memory.tokenizers import WordTokenizer
+from trading.panel import Panel
+from trading.sources.load import load_panel
 
 
 def moment(hour: int, day: int = 9) -> datetime:
@@ -40,11 +44,76 @@ def test_a_line_is_visible_from_its_time_on_once(tmp_path: Path) -> None:
     assert list(found.since_last(moment(2, 10), moment(21))) == ["MSFT"]
 
 
-def test_lines_about_symbols_that_are_not_there_are_counted(tmp_path: Path) -> None:
-    found = feed(tmp_path, LINES + "2014-06-10T01:00:00Z,,rates are cut\n")
-    assert found.passed_over(["MSFT"]) == {"AAPL": 2}
-    assert found.passed_over([]) == {"AAPL": 2, "MSFT": 1}
-    assert found.passed_over(["AAPL", "MSFT"]) == {}
+def bars(*symbols: str, late: int = 0) -> Panel:
+    """Six closes at 21:00 UTC, 9 to 16 June 2014; the last symbol begins `late` bars later."""
+    days = pd.bdate_range("2014-06-09", periods=6)
+    frame = pd.DataFrame({symbol: np.linspace(1.0, 2.0, 6) for symbol in symbols}, index=days)
+    frame.iloc[:late, -1] = np.nan
+    return load_panel(frame)
+
+
+def test_what_became_of_each_line_is_counted(tmp_path: Path) -> None:
+    lines = """time,symbol,text
+2014-06-09T20:00:00Z,AAPL,known at the first decision: no news
+2014-06-09T20:00:01Z,aapl,used at the second bar
+2014-06-09T20:00:01Z,AAPL,used at the second bar
+2014-06-10T12:00:00Z,LATE,its symbol has no bar yet
+2014-06-13T12:00:00Z,$LATE,used
+2014-06-11T12:00:00Z,,about the market
+2014-06-11T12:00:00Z,MSFT,nobody has it
+2014-06-11T12:00:00Z,AAPL,
+2014-06-13T20:00:01Z,AAPL,after the last row
+"""
+    panel = bars("AAPL", "LATE", late=3)
+    path = tmp_path / "news.csv"
+    path.write_text(lines)
+    counts = read_news(path, panel.symbols).counts(panel, 0, 4)  # 9 to 13 June, closes at 20:00 UTC
+    assert counts.to_dict() == {
+        "read": 9,
+        "used": 3,
+        "passed_over": {
+            "duplicate": 1, "empty_text": 1, "unknown_symbol": 1, "before_first_decision": 1,
+            "after_end": 1, "not_listed": 1,
+        },
+        "cut": 0,
+    }  # fmt: skip
+    said, strangers = counts.notes()
+    assert said.startswith(
+        "News: 9 lines read, 3 used, 6 passed over (1 the same line twice; 1 no text;"
+    )
+    assert "MSFT (1)" in strangers
+
+
+def test_a_name_that_two_symbols_fit_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("time,symbol,text\n2014-06-09T20:00:00Z,BRK,x\n2014-06-09T20:00:00Z,Brk,y\n")
+    with pytest.raises(DataError, match="row 3: Brk fits BRK and brk"):
+        read_news(path, ("BRK", "brk"))
+
+
+def test_lines_that_differ_beyond_what_is_kept_are_two(tmp_path: Path) -> None:
+    long = "word " * 300  # 1,500 characters
+    found = feed(
+        tmp_path,
+        f"time,symbol,text\n2014-06-10T20:00:00Z,A,{long}one\n2014-06-10T20:00:00Z,A,{long}two\n"
+        f"2014-06-10T20:00:00Z,A,{long}one\n",
+    )
+    counts = found.fitting(WordTokenizer(), 1_000).counts(bars("A"), 0, 5)
+    assert (counts.used, counts.cut, counts.passed_over) == (2, 2, {"duplicate": 1})
+    assert (
+        "2 lines of news were cut to what fits: 1,000 characters and 1,000 tokens."
+        in counts.notes()
+    )
+
+
+@pytest.mark.parametrize(
+    "time",
+    ['"Mon, 09 Jun 2014 16:00:00 -0400"', "Mon Jun 09 20:00:00 +0000 2014", "1402344000", "1402344000000",
+     "20140609T200000Z", '"Mon, 09 Jun 2014 20:00:00 GMT"', "20140609T160000-0400", "1402344000.0"],
+)  # fmt: skip
+def test_times_as_vendors_write_them(tmp_path: Path, time: str) -> None:
+    found = feed(tmp_path, f"created_at,symbol,text\n{time},AAPL,x\n")
+    assert [line.time for line in found.since_last(moment(23), moment(1))["AAPL"]] == [moment(20)]
 
 
 def test_parquet_with_zones_is_read_as_csv_is(tmp_path: Path) -> None:

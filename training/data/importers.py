@@ -22,6 +22,7 @@ import numpy as np
 
 from core.csvtext import DELIMITERS, read_csv_table
 from core.errors import DataError
+from core.stamps import iso_cells
 from core.symbols import symbol_texts
 from training.data.corpus import Document
 
@@ -204,7 +205,7 @@ def _documents(path: Path, frame: pd.DataFrame, digest: str) -> TextFile:
     lines = frame.index.to_numpy(dtype=np.int64)[keep]
     cells = frame[columns["time"]][keep].reset_index(drop=True)
     cells = cells.where(cells.notna() & (cells.astype(str).str.strip() != ""), None)
-    stamps, _ = read_stamps(cells, lines, path.name)
+    stamps, _ = read_stamps(iso_cells(cells), lines, path.name)
     _check_times(path, cells, lines, stamps.valid, stamps.zoned)
     moments = [datetime.fromtimestamp(each / 1e9, UTC) for each in stamps.utc.tolist()]
     symbols = (
