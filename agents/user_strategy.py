@@ -29,6 +29,7 @@ from agents.risk_manager import RiskManager
 from core.errors import AthenaError, LookAhead, StrategyError, UsageError
 from core.protocols import History, State, Strategy
 from core.types import Decision, Target, Verdict
+from core.yamltext import check_yaml
 from trading.engine import NO_DECISION
 
 FloatArray = npt.NDArray[np.float64]
@@ -93,6 +94,7 @@ def load_strategy(spec: str, params: Sequence[tuple[str, str]] = ()) -> Strategy
 
 def _param(key: str, value: str) -> object:
     try:
+        check_yaml(value, f"--param {key}")
         return yaml.safe_load(value)
     except yaml.YAMLError:
         raise UsageError(

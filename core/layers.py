@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from core.errors import ConfigError
+from core.yamltext import LOADER, check_yaml
 
 ENV_PREFIX = "ATHENA_"
 OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
@@ -26,7 +27,6 @@ OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
 
 DEFAULT_ORIGIN = "default"
 _SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
-_SCALAR_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,9 @@ def file_layer(path: Path, json_text: bool = False) -> Layer:
 
 
 def yaml_layer(text: str, source: str) -> Layer:
-    loader = _SCALAR_LOADER(text)
+    loader = LOADER(text)
     try:
+        check_yaml(text, source)
         node = loader.get_single_node()
         places: dict[str, str] = {}
         if node is not None:
@@ -320,7 +321,9 @@ def option_layer(options: Mapping[str, Any]) -> Layer:
 def _scalar(text: str, schema: Mapping[str, Any], source: str) -> Any:
     """A value from a command line or a variable: as YAML reads it, or the bare text for text keys."""
     try:
-        value = yaml.load(text, Loader=_SCALAR_LOADER)
+        if not _admits(schema, "string"):
+            check_yaml(text, source)
+        value = yaml.load(text, Loader=LOADER)
     except (yaml.YAMLError, ValueError) as error:
         if _admits(schema, "string"):
             return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -119,12 +120,39 @@ def open_folder(
     about = _read_manifest(path, (CONFIG, TOKENIZER, *(file.name for file in weights)))
     for file in weights:
         _check_tensors(file, read_header(file), config)
+    _check_size(path, config, weights)
     for listed, digest in about.get("files", {}).items():
         _check_file(path / listed, digest)
     called = about.get("name") or name or path.name
     told = about.get("training_cutoff")
     cutoff = date.fromisoformat(told) if told else training_cutoff or KNOWN_CUTOFFS.get(called)
     return ModelFolder(path, called, config, weights, cutoff, about)
+
+
+def _check_size(path: Path, config: Mapping[str, Any], weights: Sequence[Path]) -> None:
+    """A config that describes far more weights than there are would be built before anybody missed them.
+
+    Raises: ModelError for more than twice as many, and for heads that do not divide the hidden size.
+    """
+    there = sum(
+        math.prod(entry["shape"])
+        for file in weights
+        for name, entry in read_header(file).items()
+        if name != "__metadata__"
+    )
+    shape = {name: config[name] for name in _SHAPES}
+    if not all(isinstance(each, int) and each > 0 for each in shape.values()):
+        raise ModelError(
+            f"{path / CONFIG} has a shape that is no number above 0: {shape}.", _REPAIR
+        )
+    experts = shape["num_hidden_layers"] * shape["num_experts"] * 3 * shape["intermediate_size"]
+    told = shape["hidden_size"] * (shape["vocab_size"] + experts)
+    if told > 2 * there or shape["num_attention_heads"] > shape["hidden_size"]:
+        said = ", ".join(f"{name} {each:,}" for name, each in shape.items())
+        raise ModelError(
+            f"{path / CONFIG} describes at least {told:,} weights ({said}), and {there:,} are there.",
+            _REPAIR,
+        )
 
 
 def resolve(chosen: str | Path | None) -> Path | str:

@@ -20,6 +20,12 @@ from core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
+BILLION_LAUGHS = "l0: &l0 {a: 1}\n" + "".join(
+    f"l{at}: &l{at} {{" + ", ".join(f"k{k}: *l{at - 1}" for k in range(9)) + "}\n"
+    for at in range(1, 9)
+)
+"""Nine to the eighth values in 900 bytes."""
+
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> Path:
     path = folder / name
@@ -126,7 +132,13 @@ def test_a_section_that_is_empty_counts_as_not_said(tmp_path: Path) -> None:
         ("seed: 1\nlog_level: info\nseed: 2\n", ["mine.yaml:3", "seed", "second time", "line 1"]),
         ("seed: [1\n", ["mine.yaml:2", "not valid YAML"]),
         ("seed: 1\n\tlog_level: info\n", ["mine.yaml:2", "not valid YAML"]),
-        ("a: &a {b: *a}\n", ["mine.yaml:1", "contains itself"]),
+        ("a: &a {b: *a}\n", ["mine.yaml:1", "alias *a"]),
+        ("trading:\n  poll_seconds: 1:30\n", ["mine.yaml:2", "1:30", "base 60"]),
+        ("seed: 1\ntrading: {poll_seconds: 1:30.5}\n", ["mine.yaml:2", "base 60"]),
+        ("seed: 010\nlog_level: info\n", ["mine.yaml:1", "base 8"]),
+        ("a: " + "[" * 60 + "]" * 60 + "\n", ["mine.yaml:1", "nested deeper"]),
+        ("a: " + "{a: " * 20_000 + "\n", ["mine.yaml:1", "nested deeper"]),
+        (BILLION_LAUGHS, ["mine.yaml:2", "alias *l0"]),
         ("seed: 2020-99-01\n", ["mine.yaml", "month"]),
         ("x: !!python/object:os.system {}\n", ["mine.yaml:1", "not valid YAML"]),
     ],

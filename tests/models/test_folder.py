@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
@@ -418,3 +419,18 @@ def test_a_container_has_the_memory_that_it_is_allowed(tmp_path: Path) -> None:
     assert available_bytes(tmp_path) == 500_000
     (group / "memory.max").write_text("100000\n")
     assert available_bytes(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["num_hidden_layers", "num_experts", "intermediate_size", "vocab_size", "hidden_size"]
+)
+def test_a_config_of_far_more_weights_than_there_are_is_refused_before_it_is_built(
+    folder: Path, name: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {name: 10**9}))
+    (folder / MANIFEST).unlink()
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=r"1,000,000,000|vocab|hidden"):
+        open_folder(folder)
+    assert time.monotonic() - start < 5.0
