@@ -431,6 +431,6 @@ def test_a_config_of_far_more_weights_than_there_are_is_refused_before_it_is_bui
     (folder / "config.json").write_text(json.dumps(config | {name: 10**9}))
     (folder / MANIFEST).unlink()
     start = time.monotonic()
-    with pytest.raises(ModelError, match=r"1,000,000,000|vocab|hidden"):
+    with pytest.raises(ModelError, match=r"1,?000,?000,?000"):
         open_folder(folder)
     assert time.monotonic() - start < 5.0
