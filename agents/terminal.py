@@ -173,7 +173,7 @@ def render_ablation(report: Json, console: Console) -> None:
     """Every arm, every difference, and what the memory was worth."""
     _table(
         console,
-        ("arm", "log score", "forecasts", "total return", "Sharpe", "drawdown"),
+        ("arm", "log score", "forecasts", "total return", "Sharpe", "deepest loss"),
         [
             (
                 arm["name"],
@@ -181,7 +181,7 @@ def render_ablation(report: Json, console: Console) -> None:
                 f"{arm['forecasts']:,}",
                 _signed_percent(arm["metrics"]["total_return_frac"]),
                 _signed(arm["metrics"]["sharpe"], 2),
-                _signed_percent(arm["metrics"]["max_drawdown_frac"]),
+                _percent(arm["metrics"]["max_drawdown_frac"]),
             )
             for arm in report["arms"]
         ],
@@ -211,3 +211,8 @@ def render_ablation(report: Json, console: Console) -> None:
 
 def _signed_percent(frac: float | None) -> str:
     return "-" if frac is None else f"{100.0 * frac:+.2f} %"
+
+
+def _percent(frac: float | None) -> str:
+    """A loss or a share, which has no sign of its own."""
+    return "-" if frac is None else f"{100.0 * frac:.2f} %"

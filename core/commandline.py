@@ -59,11 +59,14 @@ class Common:
 
         `options` are values of top-level keys given by options of their own; None is not given.
         """
-        from core.config import load
+        from core.config import AthenaConfig, load
+        from core.layers import foreign_variables
 
         given = {key: value for key, value in options.items() if value is not None}
         loaded = load(self.config_files, os.environ, self.sets, given)
         self._set_up_logging(loaded.config)
+        for name in foreign_variables(AthenaConfig, os.environ):
+            logging.getLogger(__name__).info("the variable %s is no setting and is ignored", name)
         return loaded
 
     def config(self, **options: Any) -> AthenaConfig:

@@ -10,7 +10,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ ENV_PREFIX = "ATHENA_"
 OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
 """Variables of that prefix that are no settings: where tests find data that is not shipped, and which run."""
 
+NEAR = 0.8
+"""From this share of equal letters on, a variable's name is a setting's with a slip."""
+
 DEFAULT_ORIGIN = "default"
 _SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ def _note_places(
     """Where each key stands, by line; refuses a key said twice and a mapping inside itself."""
     if not isinstance(node, yaml.MappingNode):
         return
+    _keep_keys_as_text(node)
     if id(node) in above:
         raise ConfigError(
             f"{source}:{node.start_mark.line + 1} holds a mapping that contains itself.",
@@ -236,6 +241,13 @@ def _note_places(
         seen[key] = line
         places[f"{prefix}{key}"] = f"{source}:{line}"
         _note_places(value_node, f"{prefix}{key}.", source, places, (*above, id(node)))
+
+
+def _keep_keys_as_text(node: yaml.MappingNode) -> None:
+    """Keys are names: 0050, NO, TRUE and NULL are symbols, not 40, false, true and nothing."""
+    for key_node, _ in node.value:
+        if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
+            key_node.tag = _TEXT
 
 
 def json_layer(text: str, source: str) -> Layer:
@@ -270,7 +282,10 @@ def _mapping(tree: Any, source: str) -> Mapping[str, Any]:
 
 
 def env_layer(model: type[BaseModel], env: Mapping[str, str]) -> Layer:
-    """The variables `ATHENA_SECTION__KEY`; one that is empty counts as not set."""
+    """The variables `ATHENA_SECTION__KEY`; one that is empty counts as not set.
+
+    Others with that prefix are passed over (`foreign_variables`), unless they are near a setting's name.
+    """
     schemas = leaf_schemas(model)
     names = {f"{ENV_PREFIX}{key.replace('.', '__').upper()}": key for key in schemas}
     values: dict[str, Any] = {}
@@ -279,6 +294,8 @@ def env_layer(model: type[BaseModel], env: Mapping[str, str]) -> Layer:
         if not variable.startswith(ENV_PREFIX) or variable in OTHER_VARIABLES:
             continue
         dotted = names.get(variable.upper())
+        if dotted is None and not _meant_for_us(variable, names):
+            continue
         if dotted is None:
             key = variable[len(ENV_PREFIX) :].replace("__", ".").lower()
             _refuse_secret(key, f"the variable {variable}")
@@ -291,6 +308,26 @@ def env_layer(model: type[BaseModel], env: Mapping[str, str]) -> Layer:
             values[dotted] = _scalar(text, schemas[dotted], f"the variable {variable}")
             places[dotted] = variable
     return Layer("the environment", Resolved(values, {}).tree(), places)
+
+
+def foreign_variables(model: type[BaseModel], env: Mapping[str, str]) -> list[str]:
+    """Variables that begin with our prefix and are somebody else's: a cloud service's ATHENA_WORKGROUP."""
+    names = {f"{ENV_PREFIX}{key.replace('.', '__').upper()}" for key in leaf_schemas(model)}
+    return sorted(
+        variable
+        for variable in env
+        if variable.startswith(ENV_PREFIX)
+        and variable not in OTHER_VARIABLES
+        and variable.upper() not in names
+        and not _meant_for_us(variable, names)
+    )
+
+
+def _meant_for_us(variable: str, names: Iterable[str]) -> bool:
+    """Whether a variable is a setting with a slip: it has `__`, or it is near a real one's name."""
+    bare = variable[len(ENV_PREFIX) :].upper()
+    known = {name[len(ENV_PREFIX) :].replace("__", "_") for name in names}
+    return "__" in bare or bool(difflib.get_close_matches(bare, known, n=1, cutoff=NEAR))
 
 
 def set_layer(model: type[BaseModel], assignments: Sequence[str]) -> Layer:
@@ -323,7 +360,7 @@ def _scalar(text: str, schema: Mapping[str, Any], source: str) -> Any:
     try:
         if not _admits(schema, "string"):
             check_yaml(text, source)
-        value = yaml.load(text, Loader=LOADER)
+        value = _yaml_value(text)
     except (yaml.YAMLError, ValueError) as error:
         if _admits(schema, "string"):
             return text
@@ -334,6 +371,29 @@ def _scalar(text: str, schema: Mapping[str, Any], source: str) -> Any:
     if _admits(schema, "string") and not isinstance(value, str):
         return None if value is None and _admits(schema, "null") else text
     return value
+
+
+def _yaml_value(text: str) -> Any:
+    """As `yaml.safe_load`, with the keys of mappings as they are written."""
+    loader = LOADER(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        waiting, seen = [node], set[int]()
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
+            if isinstance(each, yaml.MappingNode):
+                _keep_keys_as_text(each)
+                waiting += [value for _, value in each.value]
+            elif isinstance(each, yaml.SequenceNode):
+                waiting += each.value
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _admits(schema: Mapping[str, Any], kind: str) -> bool:

@@ -23,7 +23,7 @@ _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 def check_yaml(text: str, source: str) -> None:
     """Raises: ConfigError with the line for an alias, a number in base 60 or 8, or too deep a nesting;
     yaml.YAMLError for what is no YAML."""
-    depth = 0
+    open_nodes: list[int | None] = []  # of a mapping how many nodes it has, of a list None
     for event in yaml.parse(text, Loader=LOADER):
         where = f"{source}:{event.start_mark.line + 1}" if "\n" in text else source
         if isinstance(event, yaml.AliasEvent):
@@ -31,13 +31,17 @@ def check_yaml(text: str, source: str) -> None:
                 f"{where} holds the alias *{event.anchor}.",
                 "Write the values out, or quote a text that begins with *.",
             )
+        above = open_nodes[-1] if open_nodes else None
+        key = above is not None and above % 2 == 0  # a name as it is written, no number
+        if isinstance(event, yaml.NodeEvent) and above is not None:
+            open_nodes[-1] = above + 1
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
+            open_nodes.append(0 if isinstance(event, yaml.MappingStartEvent) else None)
+            if len(open_nodes) > MAX_DEPTH:
                 raise ConfigError(f"{where} is nested deeper than {MAX_DEPTH}.", "Correct it.")
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+            open_nodes.pop()
+        elif isinstance(event, yaml.ScalarEvent) and event.implicit[0] and not key:
             _check_number(event.value, where)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ModelError
+from models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from core.config import AthenaConfig
@@ -42,10 +43,11 @@ class MiniLmEmbedder:
 
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:
-            from transformers import AutoModel, AutoTokenizer
+            with quiet_transformers():
+                from transformers import AutoModel, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-            model = AutoModel.from_pretrained(self._folder, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+                model = AutoModel.from_pretrained(self._folder, local_files_only=True)
             self._loaded = tokenizer, model.eval()
         return self._loaded
 

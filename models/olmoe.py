@@ -43,6 +43,7 @@ from models.folder import (
     write_folder,
     write_manifest,
 )
+from models.quiet import quiet_transformers
 from models.tokens import TextTokens
 
 if TYPE_CHECKING:
@@ -905,7 +906,7 @@ def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
     attention.register()
     count_fused_steps()
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             backbone, report = OlmoeForCausalLM.from_pretrained(
                 str(folder.path),
                 dtype=getattr(torch, dtype),
@@ -941,20 +942,6 @@ def _read_backbone(folder: ModelFolder, device: str, dtype: str) -> Any:
             )
     backbone.set_experts_implementation(experts.implementation())
     return backbone.to(place)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without transformers' bars and tables: what they would tell becomes an error of ours."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
 
 
 def _read_head(folder: ModelFolder, hidden_size: int) -> MemoryActionHead:

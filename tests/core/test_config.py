@@ -17,6 +17,7 @@ from core.config import (
     value_of,
 )
 from core.errors import ConfigError
+from core.layers import foreign_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -179,7 +180,9 @@ def test_a_missing_or_unreadable_file_is_told(tmp_path: Path) -> None:
     ("variable", "value", "parts"),
     [
         ("ATHENA_SED", "1", ["ATHENA_SED", "ATHENA_SEED"]),
-        ("ATHENA_TRADING", "1", ["ATHENA_TRADING"]),
+        ("ATHENA_TRADING_COMMISSION_BPS", "1", ["ATHENA_TRADING__COMMISSION_BPS"]),
+        ("ATHENA_LOGLEVEL", "debug", ["ATHENA_LOG_LEVEL"]),
+        ("ATHENA_WORKGROUP__NAME", "1", ["ATHENA_WORKGROUP__NAME"]),
         ("ATHENA_TRADING__COMMISION_BPS", "1", ["ATHENA_TRADING__COMMISSION_BPS"]),
         ("ATHENA_SEED", "many", ["seed", '"many"', "ATHENA_SEED"]),
         ("ATHENA_MEMORY__NEO4J_PASSWORD", "hunter2", ["NEO4J_PASSWORD", "secret"]),
@@ -195,6 +198,55 @@ def test_a_fault_in_a_variable_names_it(variable: str, value: str, parts: list[s
 
 def test_variables_that_are_no_settings_or_empty_are_passed_over() -> None:
     assert load(env={"ATHENA_SHARED": "/data", "ATHENA_SEED": ""}).config == AthenaConfig()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WORKGROUP",
+        "DATABASE",
+        "OUTPUT_LOCATION",
+        "S3_STAGING_DIR",
+        "REGION",
+        "QUERY_TIMEOUT",
+        "API_KEY",
+    ],
+)
+def test_a_variable_of_another_program_is_ignored(name: str) -> None:
+    env = {f"ATHENA_{name}": "x"}
+    assert load(env=env).config == AthenaConfig()
+    assert foreign_variables(AthenaConfig, env) == [f"ATHENA_{name}"]
+
+
+SYMBOLS = (
+    "0050",
+    "50",
+    "TRUE",
+    "NO",
+    "NULL",
+    "~",
+    "1E5",
+    "1.5",
+    "0x1F",
+    "2024-01-01",
+    "12:30",
+    "ON",
+)
+
+
+def test_symbols_stay_text_as_keys_of_a_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    lines = "".join(f"      {symbol}: tech\n" for symbol in SYMBOLS)
+    path.write_text(f"agents:\n  risk:\n    sectors:\n{lines}")
+    inline = "{" + ", ".join(f"{symbol}: tech" for symbol in SYMBOLS) + "}"
+    for loaded in (
+        load([path]),
+        load(sets=[f"agents.risk.sectors={inline}"]),
+        load(env={"ATHENA_AGENTS__RISK__SECTORS": inline}),
+    ):
+        assert loaded.config.agents.risk.sectors == dict.fromkeys(SYMBOLS, "tech")
+    loaded.config.save_yaml(path)
+    assert load([path]).config == loaded.config
 
 
 @pytest.mark.parametrize(
