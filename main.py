@@ -229,16 +229,28 @@ def paper_trade(common: Common, /, **options: Any) -> None:
     help="Your book: lines symbol,quantity and one CASH line. [default: all cash]",
 )
 @click.option("--as-of", metavar="T", help="The moment to decide at. [default: the last bar]")
+@click.option(
+    "--out",
+    type=FILE,
+    metavar="FILE",
+    help="Also a file: .json the whole answer, .csv the decisions.",
+)
 @click.pass_obj
-def decide(common: Common, /, **options: Any) -> None:
+def decide(common: Common, /, out: Path | None, **options: Any) -> None:
     """Orders for your own book; places nothing.
 
     What it would order now, and why."""
     config = common.config(seed=options["seed"], runs_dir=options["runs_dir"])
+    from agents.decide import check_out, write_decisions
     from agents.decide import decide as decide_now
     from trading.report.terminal import render_decide
 
-    show(common, decide_now(config, _run_options(options)).to_dict(), render_decide)
+    if out is not None:
+        check_out(out)
+    report = decide_now(config, _run_options(options))
+    if out is not None:
+        write_decisions(report, out)
+    show(common, report.to_dict(), render_decide)
 
 
 def _run_options(options: dict[str, Any]) -> Any:

@@ -1,36 +1,44 @@
 """One decision for a book of one's own, at the last bar or an earlier one: `athena decide`.
 
-Owns what the answer holds. Places nothing and writes nothing; refuses to know how anything is decided.
+Owns the book that is decided for and what the answer holds; `agents/decisions.py` says what the decision
+comes to. Places nothing; refuses to know how anything is decided.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from agents.assemble import (
     RunOptions,
     build_deciders,
     load_data,
     log_start,
-    plain,
     resolve,
     run_sync,
 )
-from agents.inputs import read_holdings
-from core.config import AthenaConfig
-from core.errors import DataError, PriceMissing
-from core.types import Order, StepRecord
+from agents.decisions import OrderRules, Quote, SymbolDecision, propose
+from agents.inputs import Holdings, read_holdings
+from agents.reasons import Decider
+from core.config import AthenaConfig, TradingConfig
+from core.errors import DataError, UsageError
+from core.files import write_atomic
+from trading.costs import volatility_before
 from trading.engine import Account, run_step, skip_row
 from trading.history import History
-from trading.panel import MARK, Panel, as_traded_at
+from trading.panel import CLOSE, MARK, VOLUME, Panel, as_traded_at
 from trading.portfolio import BookState
-from trading.run import find_span, moment_of, open_account, session_days
+from trading.run import cost_model, find_span, moment_of, open_account, session_days
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +53,13 @@ class DecideReport:
     as_of: str
     equity_usd: float
     cash_usd: float
+    decisions: Sequence[Mapping[str, Any]]
     orders: Sequence[Mapping[str, Any]]
     targets: Mapping[str, float]
     views: Sequence[Mapping[str, Any]]
     limits: Sequence[Mapping[str, Any]]
     positions: Mapping[str, float]
-    weights: Mapping[str, float]
+    weights: Mapping[str, float | None]
     data: Mapping[str, Any]
     notes: Sequence[str]
     news: Mapping[str, Any] | None = None
@@ -61,6 +70,7 @@ class DecideReport:
             "as_of": self.as_of,
             "equity_usd": self.equity_usd,
             "cash_usd": self.cash_usd,
+            "decisions": list(self.decisions),
             "orders": list(self.orders),
             "targets": dict(self.targets),
             "views": list(self.views),
@@ -78,8 +88,9 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
 
     Prices are scaled so that the last bar is as traded: quantities are real shares, limits real prices.
 
-    Raises: DataError for a moment before the first decision and for a book that is worth nothing;
-    PriceMissing for a holding without a price.
+    A holding without a price is kept, and stands outside the equity.
+
+    Raises: DataError for a moment before the first decision and for a book that is worth nothing.
     """
     config = resolve(config, options)
     panel = load_data(config, options)
@@ -96,50 +107,137 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
     log_start("decide", panel, deciders, config, (row, row))
     records: list[bytes] = []
     account = open_account(panel, deciders.agents, config.trading, records.append)
+    known = panel.symbols[: panel.visible(row)]
     holdings = None
     if options.holdings is not None:
         holdings = read_holdings(options.holdings).matched(panel.symbols)
+    priced, unpriced = _split(holdings, known)
 
-    async def go() -> StepRecord | None:
+    async def go() -> None:
         async with deciders.remembering(account, None, options.environment):
             await _live_through(account, span.first, row, config.learning.rehearsal_bars)
             if holdings is not None:
-                _seed(account, row, holdings.cash_usd or 0.0, holdings.quantities)
-            return await run_step(account, row)
+                _seed(account, row, holdings.cash_usd or 0.0, priced)
+            await run_step(account, row)
 
-    record = run_sync(go())
+    run_sync(go())
+    record = orjson.loads(records[-1])
     news = deciders.news(panel, max(span.first, row - config.learning.rehearsal_bars), row)
-    notes = [*panel.notes, *([] if news is None else news.notes())]
-    if holdings is not None and holdings.cash_usd is None:
-        notes.append("The holdings have no CASH line: cash is taken to be 0.")
-    age = _age_note(panel, row, options.as_of)
-    if age is not None:
-        notes.append(age)
-    assert record is not None
     equity = record["equity_usd"]
     if not equity > 0.0:
+        outside = f", without {', '.join(unpriced)} (no price)" if unpriced else ""
         raise DataError(
-            f"The book is worth {equity:,.2f} USD at {record['as_of']}.",
+            f"The book is worth {equity:,.2f} USD at {record['as_of']}{outside}.",
             "Check the quantities and the CASH line of --holdings.",
         )
-    log.info("decided at %s: %d orders, nothing placed", record["as_of"], len(record["orders"]))
+    asked = options.symbols is not None or options.universe is not None
+    proposal = propose(
+        record,
+        symbols=panel.symbols if asked else account.tape.symbols,
+        unpriced=unpriced,
+        quotes=_quotes(panel, row, config.trading),
+        rules=OrderRules(
+            cost_model(config.trading),
+            config.trading.allow_fractional,
+            config.trading.min_order_usd,
+            config.trading.participation_frac,
+        ),
+        decider=Decider(deciders.name, config.agents.analyst.horizon_bars),
+    )
+    log.info("decided at %s: %d orders, nothing placed", record["as_of"], len(proposal.orders))
+    held = {**record["positions"], **unpriced}
+    weights = {each.symbol: each.present_weight for each in proposal.decisions}
     return DecideReport(
         as_of=record["as_of"],
         equity_usd=equity,
         cash_usd=record["cash_usd"],
-        orders=[_estimated(order, panel, row, record["positions"]) for order in record["orders"]],
+        decisions=[each.to_dict() for each in proposal.decisions],
+        orders=proposal.orders,
         targets=record["targets"],
         views=_view_rows(record["views"]),
-        limits=[plain(verdict) for verdict in record["verdict"]],
-        positions=record["positions"],
-        weights={
-            symbol: quantity * float(panel.stack[MARK, row, panel.symbols.index(symbol)]) / equity
-            for symbol, quantity in record["positions"].items()
-        },
+        limits=record["verdict"],
+        positions=held,
+        weights={symbol: weights[symbol] for symbol in held},
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
-        notes=notes,
+        notes=[
+            *panel.notes,
+            *([] if news is None else news.notes()),
+            *_book_notes(holdings, unpriced, record["as_of"]),
+            *proposal.notes,
+            *_age_notes(panel, row, options.as_of),
+        ],
         news=None if news is None else news.to_dict(),
     )
+
+
+def write_decisions(report: DecideReport, path: Path) -> None:
+    """The whole answer as JSON, or the decisions as CSV, by the file's suffix; whole or not at all.
+
+    Raises: UsageError for another suffix, StorageError.
+    """
+    check_out(path)
+    if path.suffix == ".json":
+        content = orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2) + b"\n"
+    else:
+        text = io.StringIO()
+        table = csv.DictWriter(text, SymbolDecision.__slots__, lineterminator="\n")
+        table.writeheader()
+        table.writerows(report.decisions)
+        content = text.getvalue().encode()
+    write_atomic(path, content)
+
+
+def check_out(path: Path) -> None:
+    """Raises: UsageError for a file that `write_decisions` would not write."""
+    if path.suffix not in (".json", ".csv"):
+        raise UsageError(
+            f"--out is {path}.", "Name a .json file (the whole answer) or a .csv (the decisions)."
+        )
+
+
+def _split(
+    holdings: Holdings | None, known: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(what has a price by now, what has none) of a book."""
+    held = {} if holdings is None else holdings.quantities
+    priced = {symbol: quantity for symbol, quantity in held.items() if symbol in known}
+    return priced, {symbol: q for symbol, q in held.items() if symbol not in priced}
+
+
+def _quotes(panel: Panel, row: int, trading: TradingConfig) -> dict[str, Quote]:
+    """What is known of every symbol that has had a bar by a row."""
+    bars = trading.impact_volatility_bars
+    quotes = {}
+    for column in range(panel.visible(row)):
+        closes = panel.stack[CLOSE, : row + 1, column]
+        volume = panel.stack[VOLUME, max(row + 1 - bars, 0) : row + 1, column]
+        traded = volume[volume > 0.0]
+        sigma = float(volatility_before(np.append(closes, np.nan), bars)[-1])
+        quotes[panel.symbols[column]] = Quote(
+            close_usd=float(panel.stack[MARK, row, column]),
+            volume_shares=float(traded.mean()) if len(traded) else math.nan,
+            sigma_frac=0.0 if math.isnan(sigma) else sigma,
+        )
+    return quotes
+
+
+def _book_notes(
+    holdings: Holdings | None, unpriced: Mapping[str, float], as_of: str
+) -> Iterator[str]:
+    """What of the book could not be used, or was taken to be something."""
+    if holdings is None:
+        return
+    if holdings.cash_usd is None:
+        yield "The holdings have no CASH line: cash is taken to be 0."
+    if holdings.ignored:
+        yield f"Columns of the holdings that were not read: {', '.join(holdings.ignored)}."
+    if unpriced:
+        many = (
+            "have no price in the data and are"
+            if len(unpriced) > 1
+            else "has no price in the data and is"
+        )
+        yield f"{', '.join(unpriced)} {many} kept as held, outside the equity (as of {as_of})."
 
 
 async def _live_through(account: Account, first: int, row: int, bars: int) -> None:
@@ -160,30 +258,15 @@ async def _live_through(account: Account, first: int, row: int, bars: int) -> No
         await remembering.agents.rehearse(history, nothing, remembered)
 
 
-def _estimated(
-    order: Order, panel: Panel, row: int, positions: Mapping[str, float]
-) -> dict[str, Any]:
-    """An order with its signed number of shares: as fixed, or what a market order would come to at the last
-    close (it is fixed at the fill)."""
-    told = plain(order)
-    if order.quantity is not None:
-        shares = order.quantity if order.side == "buy" else -order.quantity
-    else:
-        assert order.value_usd is not None
-        close = float(panel.stack[MARK, row, panel.symbols.index(order.symbol)])
-        shares = order.value_usd / close - positions.get(order.symbol, 0.0)
-    return {**told, "estimated_quantity": round(shares, 6)}
-
-
-def _age_note(panel: Panel, row: int, as_of: str | None) -> str | None:
+def _age_notes(panel: Panel, row: int, as_of: str | None) -> list[str]:
     """A sentence when the last bar is older than a week at the moment of the decision."""
     moment = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "ns")
     if as_of is not None:
         moment = min(moment, np.datetime64(as_of[:10], "ns"))
     days = int((moment - panel.times[row]) / np.timedelta64(1, "D"))
     if days <= OLD_DAYS:
-        return None
-    return f"The last bar is {days:,} days old: these orders are for then, not for today."
+        return []
+    return [f"The last bar is {days:,} days old: these orders are for then, not for today."]
 
 
 def _row_as_of(panel: Panel, as_of: str | None) -> int:
@@ -203,14 +286,6 @@ def _row_as_of(panel: Panel, as_of: str | None) -> int:
 
 def _seed(account: Account, row: int, cash: float, holdings: Mapping[str, float]) -> None:
     panel, portfolio = account.tape.panel, account.portfolio
-    visible = panel.visible(row)
-    known = panel.symbols[:visible]
-    missing = [symbol for symbol in holdings if symbol not in known]
-    if missing:
-        raise PriceMissing(
-            f"--holdings has {', '.join(missing)}, without a price up to {panel.as_of[row]}.",
-            f"The data have {', '.join(known[:10])}{' ...' if visible > 10 else ''}.",
-        )
     portfolio.initial_usd = portfolio.cash_usd = cash
     for symbol, quantity in holdings.items():
         place = panel.symbols.index(symbol)

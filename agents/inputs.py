@@ -21,7 +21,7 @@ from core.errors import DataError
 from core.protocols import History, State
 from core.stamps import iso_cells
 from core.symbols import SymbolNames, symbol_texts
-from core.types import Views
+from core.types import MOST_REASON_CHARACTERS, Target, Views
 from trading.sources.times import ISO_CURE, read_stamps
 
 if TYPE_CHECKING:
@@ -212,12 +212,19 @@ class WeightsStrategy:
     warmup = 0
 
     def __init__(self, times: TimeArray, symbols: Sequence[str], weights: FloatArray) -> None:
-        self._allocations: dict[int, dict[str, float | None]] = {}
+        self._allocations: dict[int, dict[str, Target]] = {}
         for moment, symbol, weight in zip(
-            times.astype("datetime64[ns]").astype(np.int64).tolist(), symbols, weights, strict=True
+            times.astype("datetime64[ns]").astype(np.int64).tolist(),
+            symbols,
+            weights.tolist(),
+            strict=True,
         ):
-            self._allocations.setdefault(moment, {})[symbol] = (
-                None if np.isnan(weight) else float(weight)
+            says = "hold" if np.isnan(weight) else f"weight {weight:g}"
+            self._allocations.setdefault(moment, {})[symbol] = Target(
+                None if np.isnan(weight) else weight,
+                reason=f"the row of {_as_written(moment)} and {symbol} in the weights says {says}"[
+                    :MOST_REASON_CHARACTERS
+                ],
             )
         self._moments = sorted(self._allocations)
         self._taken = 0
@@ -239,7 +246,7 @@ class WeightsStrategy:
         """Whether any allocation was visible yet."""
         return self._taken > 0
 
-    def decide(self, history: History, state: State) -> Mapping[str, float | None] | None:
+    def decide(self, history: History, state: State) -> Mapping[str, Target] | None:
         now = int(history.times[-1].astype("datetime64[ns]").astype(np.int64))
         visible = bisect_right(self._moments, now)
         if visible == self._taken:
@@ -247,10 +254,21 @@ class WeightsStrategy:
         self._taken = visible
         listed = set(history.symbols)
         allocation = self._allocations[self._moments[visible - 1]]
-        for symbol, weight in allocation.items():
-            if weight and symbol not in listed:
+        for symbol, target in allocation.items():
+            if target.weight and symbol not in listed:
                 self._passed_over[symbol] = self._passed_over.get(symbol, 0) + 1
-        return {symbol: weight for symbol, weight in allocation.items() if symbol in listed}
+        found = {symbol: target for symbol, target in allocation.items() if symbol in listed}
+        left_out = f"the weights of {_as_written(self._moments[visible - 1])} leave it out"
+        for column in np.flatnonzero(state.position_array).tolist():
+            if history.symbols[column] not in allocation:
+                found[history.symbols[column]] = Target(0.0, reason=left_out)
+        return found
+
+
+def _as_written(moment: int) -> str:
+    """The time of an allocation, a bare date without its hour (see the module's docstring)."""
+    text = str(np.datetime64(moment, "ns").astype("datetime64[s]"))
+    return text[:10] if moment % _DAY_NS == 1 else f"{text}Z"
 
 
 def read_weights(source: Path | pd.DataFrame) -> WeightsStrategy:

@@ -28,7 +28,7 @@ from agents.execution import SAME_WEIGHT, ExecutionAgent
 from agents.risk_manager import RiskManager
 from core.errors import AthenaError, LookAhead, StrategyError, UsageError
 from core.protocols import History, State, Strategy
-from core.types import Decision, Target, Verdict
+from core.types import MOST_REASON_CHARACTERS, Decision, Target, Verdict
 from core.yamltext import check_yaml
 from trading.engine import NO_DECISION
 
@@ -292,10 +292,18 @@ class StrategyAgents:
 
     def _checked(self, symbol: str, target: Target) -> Target:
         """The same target with plain numbers."""
+        self._check_reason(symbol, target.reason)
+        if target.weight is None:
+            if not _is_plain(target):
+                raise self._nonsense(
+                    f"{symbol}'s Target has no weight, and an order's terms.",
+                    "Give a weight with them, or hold with a reason only: Target(None, reason=...).",
+                )
+            return target
         if not _is_number(target.weight):
             raise self._nonsense(
                 f"the weight of {symbol}'s Target is {_short(repr(target.weight))}.",
-                "Give a number; to hold a symbol, give None in the place of the Target.",
+                "Give a number, or None to hold the symbol.",
             )
         prices = (target.limit_price, target.stop_price)
         if any(
@@ -311,7 +319,21 @@ class StrategyAgents:
         if target.tag is not None and not isinstance(target.tag, str):
             raise self._nonsense(f"{symbol} has the tag {target.tag!r}.", "It is text, or None.")
         limit, stop = (None if price is None else float(price) for price in prices)
-        return Target(self._weight(symbol, target.weight), limit, stop, target.tag, target.tif)
+        weight = self._weight(symbol, target.weight)
+        return Target(weight, limit, stop, target.tag, target.tif, target.reason)
+
+    def _check_reason(self, symbol: str, reason: object) -> None:
+        if reason is None:
+            return
+        if not isinstance(reason, str):
+            raise self._nonsense(
+                f"{symbol} has the reason {_short(repr(reason))}.", "It is text, or None."
+            )
+        if not reason.strip() or not reason.isprintable() or len(reason) > MOST_REASON_CHARACTERS:
+            raise self._nonsense(
+                f"{symbol} has the reason {_short(repr(reason))}, of {len(reason):,} characters.",
+                f"Give one line of 1 to {MOST_REASON_CHARACTERS} printable characters, or None.",
+            )
 
     def _weight(self, symbol: str, value: Any) -> float:
         if not abs(value) < math.inf:
@@ -350,6 +372,7 @@ class StrategyAgents:
     def _decide_one(self, answer: object, symbol: str, history: History, state: State) -> Decision:
         """The scalar path of a one-symbol panel: the same rules, without arrays."""
         special: Target | None = None
+        reasons: dict[str, str] | None = None
         if answer is None:
             weight = math.nan
         elif type(answer) is dict and len(answer) == 1 and type(answer.get(symbol)) is float:
@@ -362,7 +385,9 @@ class StrategyAgents:
                 weight = math.nan
             else:
                 special = self._target(symbol, value)
-                weight = round(special.weight, WEIGHT_DIGITS)
+                weight = _rounded(special)
+                if special.reason is not None:
+                    reasons = {symbol: special.reason}
                 if _is_plain(special):
                     special = None
         wanted = weight
@@ -380,13 +405,17 @@ class StrategyAgents:
             weight, changed = self.risk.review_one(weight, history, state)
             verdicts += changed
         intents, ended = self._execution.orders_one(weight, history, state, special)
-        if not intents and not verdicts and special is None:
+        if not intents and not verdicts and special is None and reasons is None:
             decision = Decision(targets=_kept(symbol, weight), cancel_columns=ended)
             if self._repeats and type(answer) is dict and type(answer.get(symbol)) is float:
                 self._last = (symbol, answer[symbol], wanted, decision)
             return decision
         return Decision(
-            targets=_kept(symbol, weight), verdict=verdicts, intents=intents, cancel_columns=ended
+            targets=_kept(symbol, weight),
+            verdict=verdicts,
+            intents=intents,
+            cancel_columns=ended,
+            reasons=reasons,
         )
 
     def _decide_many(
@@ -394,6 +423,7 @@ class StrategyAgents:
     ) -> Decision:
         count = len(symbols)
         special: dict[int, Target] = {}
+        reasons: dict[str, str] = {}
         barred = history.barred
         if answer is None:
             if self.risk is None and barred is None:
@@ -408,9 +438,13 @@ class StrategyAgents:
                     wanted[column] = np.nan
                     continue
                 target = self._target(symbol, value)
-                wanted[column] = round(target.weight, WEIGHT_DIGITS)
+                wanted[column] = _rounded(target)
+                if target.reason is not None:
+                    reasons[symbol] = target.reason
                 if not _is_plain(target):
                     special[column] = target
+            if len(reasons) > 1:  # the records' bytes do not hang on the order of an answer
+                reasons = dict(sorted(reasons.items(), key=lambda each: columns[each[0]]))
             asked = float(np.abs(wanted[~np.isnan(wanted)]).sum())
             self.most_asked_frac = max(self.most_asked_frac, asked)
         verdicts: tuple[Verdict, ...] = ()
@@ -435,11 +469,17 @@ class StrategyAgents:
             verdict=verdicts,
             intents=intents,
             cancel_columns=ended,
+            reasons=reasons or None,
         )
 
 
+def _rounded(target: Target) -> float:
+    """The target's weight as records have it; NaN holds."""
+    return math.nan if target.weight is None else round(target.weight, WEIGHT_DIGITS)
+
+
 def _is_plain(target: Target) -> bool:
-    """True for a target that is a weight and nothing else."""
+    """True for a target whose order has no terms of its own."""
     return (
         target.limit_price is None
         and target.stop_price is None

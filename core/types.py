@@ -27,6 +27,8 @@ UnfilledReason = Literal[
     "min_order", "replaced", "expired", "open",
 ]  # fmt: skip
 """Why an order, or what was left of it, was not filled; `docs/interface.md` says when each is told."""
+MOST_REASON_CHARACTERS = 500
+"""The longest sentence that a target may carry into the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,17 @@ class Target:
 
     With `limit_price` the order is a limit order, with `stop_price` a stop order, with both a
     stop-limit order; prices are adjusted prices. `tif` is `day` (the remainder expires at the end of the
-    next session) or `gtc` (works until it is filled, replaced or cancelled). `tag` ends up in the trades.
+    next session) or `gtc` (works until it is filled, replaced or cancelled). `tag` ends up in the trades,
+    `reason`, a sentence of one's own, in the record's `reasons`. `weight` None holds the symbol, as a bare
+    None does, with a reason.
     """
 
-    weight: float
+    weight: float | None
     limit_price: float | None = None
     stop_price: float | None = None
     tag: str | None = None
     tif: TimeInForce = "day"
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ RECORD_KEYS = [
 ORDER_KEYS = [
     "id", "symbol", "side", "quantity", "value_usd", "type", "limit_price", "stop_price", "tif", "tag",
 ]  # fmt: skip
+ESTIMATES = [
+    "estimated_quantity", "estimated_value_usd", "estimated_commission_usd", "estimated_spread_usd",
+    "estimated_impact_usd", "estimated_cost_usd",
+]  # fmt: skip
 FILL_KEYS = [
     "order_id", "symbol", "quantity", "price", "commission_usd", "spread_usd", "impact_usd",
 ]  # fmt: skip
@@ -498,7 +502,7 @@ def test_decide_marks_a_book_in_the_shares_and_prices_of_the_day(
         assert report["weights"]["AAPL"] == pytest.approx(10 * raw["AAPL"] / equity)
         assert report["positions"] == {"AAPL": 10.0, "IBM": 5.0}
         assert report.keys() >= {"as_of", "orders", "targets", "views", "limits", "notes"}
-        keys = [*ORDER_KEYS, "estimated_quantity"]
+        keys = [*ORDER_KEYS, *ESTIMATES, "reason"]
         assert [list(order) for order in report["orders"]] == [keys] * len(report["orders"])
         for order in report["orders"]:
             held = report["positions"].get(order["symbol"], 0.0)
@@ -527,7 +531,7 @@ def test_decide_sees_nothing_after_as_of(here: Athena, tmp_path: Path) -> None:
     ("lines", "kind", "part"),
     [
         (["AAPL,ten", "CASH,1"], "DataError", "--holdings book.csv, row 2: quantity is 'ten'."),
-        (["NOPE,1", "CASH,1"], "PriceMissing", "--holdings has NOPE, without a price up to"),
+        (["NOPE,1", "CASH,0"], "DataError", "2013-03-01T21:00:00Z, without NOPE (no price)."),
         (["AAPL,-100", "CASH,1"], "DataError", "The book is worth -43,046.00 USD at 2013-03-01"),
         (["CASH,0"], "DataError", "The book is worth 0.00 USD"),
     ],
@@ -544,6 +548,81 @@ def test_decide_says_when_the_book_has_no_cash_line(here: Athena, tmp_path: Path
     report = ask(here, "decide", *RULES, *holdings(tmp_path, "AAPL,10"))
     assert report["cash_usd"] == 0.0
     assert report["notes"][0] == "The holdings have no CASH line: cash is taken to be 0."
+
+
+HOLDS = """
+from athena import Target
+class Own:
+    def decide(self, history, state):
+        return {"A": Target(None, reason="A pays a dividend on Monday"), "C": Target(0.25, reason="cheap!")}
+"""
+
+
+def test_decide_tells_bought_sold_and_kept_apart(athena: Athena, tmp_path: Path) -> None:
+    # At the last close A is 121, B 60, C 20. Equity 10 x 121 + 5 x 60 + 1490 = 3000.
+    # C to 25 % is 750 / 20 = 37.5 shares; B is left out, so sold; A is kept at 1210 / 3000.
+    (tmp_path / "tiny.csv").write_text(TINY)
+    (tmp_path / "own.py").write_text(HOLDS)
+    words = ["decide", "--data", "tiny.csv", "--strategy", "own.py:Own", "--no-risk"]
+    book = holdings(tmp_path, "a,10", "B,5", "GONE,4", "CASH,1490")
+    report = ask(athena, *words, *book, "--out", "told.json")
+    told = {each["symbol"]: each for each in report["decisions"]}
+    assert [each["symbol"] for each in report["decisions"]] == ["A", "B", "C", "GONE"]
+    assert {symbol: each["action"] for symbol, each in told.items()} == {
+        "A": "hold", "B": "sell", "C": "buy", "GONE": "hold",
+    }  # fmt: skip
+    assert told["A"]["present_weight"] == told["A"]["target_weight"] == pytest.approx(1210 / 3000)
+    assert told["A"]["reason"].startswith("Own: A pays a dividend on Monday.")
+    assert (told["B"]["quantity"], told["B"]["target_weight"]) == (5.0, 0.0)
+    assert told["B"]["reason"] == "Own gave no reason. The target is 0 %."
+    assert (told["C"]["quantity"], told["C"]["target_weight"]) == (37.5, 0.25)
+    assert told["C"]["reason"].startswith("Own: cheap! The target is 25.00 % of the equity.")
+    assert (told["GONE"]["present_weight"], told["GONE"]["target_weight"]) == (None, None)
+    assert report["positions"]["GONE"] == 4.0
+    assert report["equity_usd"] == 3000.0
+    assert any("GONE has no price" in note for note in report["notes"])
+    # 750 USD: 1 bp commission, 2 bps of half spread; the impact is beside them.
+    (buy,) = [order for order in report["orders"] if order["side"] == "buy"]
+    assert buy["estimated_commission_usd"] == pytest.approx(0.075)
+    assert buy["estimated_spread_usd"] == pytest.approx(0.15)
+    assert told["C"]["estimated_cost_usd"] == pytest.approx(0.225 + buy["estimated_impact_usd"])
+    assert json.loads((tmp_path / "told.json").read_text()) == report
+    shown = athena(*words, *book).stdout
+    assert "hold      A            -  40.33 %  40.33 %" in shown
+    assert "0.00 %" not in next(line for line in shown.splitlines() if line.startswith("hold"))
+
+
+def test_decide_in_whole_shares_and_above_the_smallest_order(
+    athena: Athena, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.csv").write_text(TINY)
+    (tmp_path / "own.py").write_text(HOLDS)
+    words = ["decide", "--data", "tiny.csv", "--strategy", "own.py:Own", "--no-risk"]
+    book = holdings(tmp_path, "A,10", "B,5.5", "CASH,1460")
+    whole = ask(athena, *words, *book, "--set", "trading.allow_fractional=false")
+    # 37.5 shares of C become 37; all of B goes, its half share too.
+    assert [order["estimated_quantity"] for order in whole["orders"]] == [-5.5, 37.0]
+    # C's 750 USD are less than 800, B's 330 too: but selling out is always possible.
+    large = ask(athena, *words, *book, "--set", "trading.min_order_usd=800")
+    assert [order["symbol"] for order in large["orders"]] == ["B"]
+    (kept,) = [each for each in large["decisions"] if each["symbol"] == "C"]
+    assert (kept["action"], kept["quantity"], kept["target_weight"]) == ("hold", 0.0, 0.25)
+    assert "750.00 USD is less than trading.min_order_usd, 800.00." in kept["reason"]
+    assert any("1 order was left out as smaller" in note for note in large["notes"])
+
+
+def test_decide_names_columns_it_did_not_read_and_files_it_does_not_write(
+    here: Athena, tmp_path: Path
+) -> None:
+    (tmp_path / "book.csv").write_text("symbol,quantity,account\nAAPL,1,x\nCASH,1000,\n")
+    words = ["decide", *RULES, "--holdings", "book.csv"]
+    notes = ask(here, *words)["notes"]
+    assert "Columns of the holdings that were not read: account." in notes
+    assert "--out is told.txt" in refuse(here, *words, "--out", "told.txt")["message"]
+    assert ask(here, *words, "--out", "told.csv")["decisions"]
+    table = pd.read_csv(tmp_path / "told.csv")
+    assert list(table.columns)[:3] == ["symbol", "action", "quantity"]
+    assert sorted(table["symbol"]) == ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
 
 
 def test_decide_says_when_its_last_bar_is_old(here: Athena) -> None:

@@ -121,6 +121,18 @@ def annual_bars(panel: Panel, span: Span) -> tuple[float, str | None]:
     return expected, None
 
 
+def cost_model(trading: TradingConfig) -> CostModel:
+    """The cost rates of the settings."""
+    return CostModel(
+        commission_bps=trading.commission_bps,
+        commission_per_share_usd=trading.commission_per_share_usd,
+        commission_min_usd=trading.commission_min_usd,
+        half_spread_bps=trading.half_spread_bps,
+        impact_coefficient=trading.impact_coefficient,
+        borrow_bps_per_year=trading.borrow_bps_per_year if trading.allow_short else 0.0,
+    )
+
+
 def open_account(
     panel: Panel,
     agents: Agents,
@@ -131,18 +143,10 @@ def open_account(
     """A fresh account over a panel, before its first row. `write` is None in sweep mode."""
     tape = Tape(panel, trading.delisting_bars)
     portfolio = Portfolio(trading.initial_cash_usd, len(panel.symbols))
-    costs = CostModel(
-        commission_bps=trading.commission_bps,
-        commission_per_share_usd=trading.commission_per_share_usd,
-        commission_min_usd=trading.commission_min_usd,
-        half_spread_bps=trading.half_spread_bps,
-        impact_coefficient=trading.impact_coefficient,
-        borrow_bps_per_year=trading.borrow_bps_per_year if trading.allow_short else 0.0,
-    )
     broker = SimulatedBroker(
         tape,
         portfolio,
-        costs,
+        cost_model(trading),
         participation_frac=trading.participation_frac,
         min_order_usd=trading.min_order_usd,
         allow_fractional=trading.allow_fractional,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 
@@ -127,7 +128,20 @@ def as_csv_with_moments(folder: Path) -> Any:
 def test_weights_in_every_form_give_the_bytes_of_the_same_strategy_in_code(
     tmp_path: Path, make: Callable[[Path], Any]
 ) -> None:
-    assert lines(read_weights(make(tmp_path))) == lines(InCode())
+    told = lines(read_weights(make(tmp_path)))
+    assert [_without_reasons(line) for line in told] == lines(InCode())
+    said = [reason for line in told for reason in orjson.loads(line)["reasons"].items()]
+    assert all(
+        reason.startswith("the ") and (symbol in reason or "leave it out" in reason)
+        for symbol, reason in said
+    )
+    assert said
+
+
+def _without_reasons(line: bytes) -> bytes:
+    record = orjson.loads(line)
+    record["reasons"] = {}
+    return orjson.dumps(record)
 
 
 def test_a_row_is_visible_from_its_moment_on_and_not_before(tmp_path: Path) -> None:

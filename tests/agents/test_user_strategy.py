@@ -308,7 +308,11 @@ def test_numpy_pandas_and_whole_numbers_are_weights(symbols: tuple[str, ...]) ->
         ({"A": [0.5]}, "the weight of A is [0.5]."),
         ({"A": 5e7}, "the weight of A is 50000000.0."),
         ({"A": Target("half")}, "the weight of A's Target is 'half'."),  # type: ignore[arg-type]
-        ({"A": Target(None)}, "the weight of A's Target is None."),  # type: ignore[arg-type]
+        ({"A": Target(None, stop_price=9.0)}, "A's Target has no weight, and an order's terms."),
+        ({"A": Target(0.5, reason=7)}, "A has the reason 7."),  # type: ignore[arg-type]
+        ({"A": Target(0.5, reason="x" * 501)}, "A has the reason 'xxx"),
+        ({"A": Target(0.5, reason="two\nlines")}, "A has the reason 'two"),
+        ({"A": Target(0.5, reason=" ")}, "A has the reason ' ', of 1 "),
         ({"A": Target(math.nan)}, "the weight of A is nan."),
         ({"A": Target(0.5, limit_price=0.0)}, "A has the limit 0.0 and the stop None."),
         ({"A": Target(0.5, stop_price=math.nan)}, "A has the limit None and the stop nan."),

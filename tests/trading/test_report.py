@@ -63,6 +63,30 @@ DECIDED = {
     "mock": False,
     "equity_usd": 100_000.0,
     "cash_usd": 5_000.0,
+    "decisions": [
+        {
+            "symbol": "AAPL",
+            "action": "buy",
+            "quantity": 46.5,
+            "present_quantity": 0.0,
+            "target_quantity": 46.5,
+            "present_weight": 0.0,
+            "target_weight": 0.2,
+            "estimated_cost_usd": 6.0,
+            "reason": "analyst expected +1.20 %, confidence 60 %.",
+        },
+        {
+            "symbol": "GONE",
+            "action": "hold",
+            "quantity": 0.0,
+            "present_quantity": 3.0,
+            "target_quantity": 3.0,
+            "present_weight": None,
+            "target_weight": None,
+            "estimated_cost_usd": 0.0,
+            "reason": "The data have no price of it.",
+        },
+    ],
     "orders": [
         {
             "side": "buy",
@@ -232,7 +256,7 @@ def test_empty_answers_are_sentences() -> None:
     assert "No runs yet" in shown(terminal.render_runs, [])
     assert "No closed round trips" in shown(terminal.render_trades, [])
     assert "No data sets yet" in shown(terminal.render_datasets, [])
-    nothing = {**DECIDED, "orders": [], "targets": {}, "views": [], "limits": []}
+    nothing = {**DECIDED, "decisions": [], "orders": [], "targets": {}, "views": [], "limits": []}
     text = shown(terminal.render_decide, nothing)
     for sentence in ("No orders", "all cash", "abstains", "none bound"):
         assert sentence in text

@@ -158,8 +158,8 @@ def render_decide(report: Json, console: Console) -> None:
             words.dollars(report.get(key), currency) for key in ("equity_usd", "cash_usd")
         )
         _line(console, f"Equity {equity}, cash {cash}")
+    _decisions(report["decisions"], console)
     _orders(report["orders"], console)
-    _targets(report["targets"], report.get("weights") or {}, console)
     _views(report["views"], console)
     _verdicts(report["limits"], console)
     _notes(report.get("notes", ()), console)
@@ -167,7 +167,7 @@ def render_decide(report: Json, console: Console) -> None:
 
 def _orders(orders: Sequence[Json], console: Console) -> None:
     if not orders:
-        _line(console, "No orders: the book already stands where it should.")
+        _line(console, "No orders.")
         return
     rows = [
         (
@@ -201,21 +201,43 @@ def _orders(orders: Sequence[Json], console: Console) -> None:
         )
 
 
-def _targets(targets: Mapping[str, float], held: Mapping[str, float], console: Console) -> None:
-    names = [*targets, *(name for name in held if name not in targets and held[name])]
-    if not names:
-        _line(console, "Targets: all cash.")
-        return
-    columns: list[Column] = [("Target", "text"), ("weight", "number"), ("now", "number")]
-    rows = [
-        (name, words.percent(targets.get(name, 0.0)), words.percent(held.get(name, 0.0)))
-        for name in names
+def _decisions(decisions: Sequence[Json], console: Console) -> None:
+    """What is bought, sold or kept, from where to where; then why, a line each. What is neither held nor
+    wanted is counted only."""
+    shown = [
+        each
+        for each in decisions
+        if each["action"] != "hold" or each["present_quantity"] or each["target_weight"]
     ]
-    if not held:
-        columns, short = columns[:2], [row[:2] for row in rows]
-        _table(console, columns, short)
-    else:
+    rows = [
+        (
+            each["action"],
+            each["symbol"],
+            _number(each["quantity"]) if each["quantity"] else words.NONE,
+            words.percent(each["present_weight"]),
+            words.percent(each["target_weight"]),
+            words.dollars(each["estimated_cost_usd"]) if each["quantity"] else words.NONE,
+        )
+        for each in shown
+    ]
+    columns: list[Column] = [
+        ("Decision", "whole"),
+        ("symbol", "text"),
+        ("shares", "number"),
+        ("now", "number"),
+        ("target", "number"),
+        ("estimated costs", "number"),
+    ]
+    if rows:
         _table(console, columns, rows)
+        for each in shown:
+            _line(console, f"{each['action']} {each['symbol']}: {each['reason']}")
+    else:
+        _line(console, "Nothing is held and nothing is wanted: all cash.")
+    rest = [each["symbol"] for each in decisions if each not in shown]
+    if rest:
+        some = ", ".join(rest[:10]) + (", ..." if len(rest) > 10 else "")
+        _line(console, f"Neither held nor wanted: {len(rest):,} ({some})")
 
 
 def _views(views: Sequence[Json] | Mapping[str, Json], console: Console) -> None:
