@@ -22,6 +22,7 @@ from core.protocols import History, State
 from core.stamps import iso_cells
 from core.symbols import SymbolNames, symbol_texts
 from core.types import MOST_REASON_CHARACTERS, Target, Views
+from core.unpack import check_arrow, check_parquet
 from trading.sources.times import ISO_CURE, read_stamps
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _read_file(path: Path, name: str) -> tuple[pd.DataFrame, npt.NDArray[np.int6
     try:
         if path.suffix in (".parquet", ".pq", ".feather", ".ft", ".arrow"):
             parquet = path.suffix in (".parquet", ".pq")
+            (check_parquet if parquet else check_arrow)(path, name)
             frame = pd.read_parquet(path) if parquet else pd.read_feather(path)
             frame = frame.reset_index() if _has_labels(frame.index) else frame
             return frame, np.arange(1, 1 + len(frame)), ","

@@ -147,9 +147,13 @@ def _text(value: Any) -> str:
 
 def _config(config: AthenaConfig | Mapping[str, Any] | str | Path | None) -> AthenaConfig:
     from core.config import AthenaConfig, load
+    from core.unpack import set_limit
 
     if isinstance(config, AthenaConfig):
-        return config
-    if config is None or isinstance(config, Mapping):
-        return load(env=os.environ, tree=config).config
-    return load([config], os.environ).config
+        found = config
+    elif config is None or isinstance(config, Mapping):
+        found = load(env=os.environ, tree=config).config
+    else:
+        found = load([config], os.environ).config
+    set_limit(found.max_unpacked_bytes)
+    return found

@@ -25,6 +25,7 @@ import click
 from core import errors
 from core.errors import AthenaError, Interrupted, StorageError, UsageError
 from core.printable import printable
+from core.unpack import set_limit
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -67,6 +68,7 @@ class Common:
         self._set_up_logging(loaded.config)
         for name in foreign_variables(AthenaConfig, os.environ):
             logging.getLogger(__name__).info("the variable %s is no setting and is ignored", name)
+        set_limit(loaded.config.max_unpacked_bytes)
         return loaded
 
     def config(self, **options: Any) -> AthenaConfig:

@@ -7,9 +7,7 @@ Refuses to know what a column means, and to turn any cell into a number, a truth
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import lzma
 import zipfile
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import DataError
+from core.unpack import unpacked, unzipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,9 +145,9 @@ def read_bytes(path: Path, name: str) -> bytes:
     Raises: OSError as it comes; DataError for a torn or false archive, or one with several files.
     """
     unpack: dict[str, Callable[[bytes], bytes]] = {
-        ".gz": gzip.decompress,
-        ".bz2": bz2.decompress,
-        ".xz": lzma.decompress,
+        ".gz": lambda content: unpacked(content, ".gz", name),
+        ".bz2": lambda content: unpacked(content, ".bz2", name),
+        ".xz": lambda content: unpacked(content, ".xz", name),
         ".zip": lambda content: _only_file(content, name),
     }
     suffix = path.suffix.casefold()
@@ -175,4 +174,4 @@ def _only_file(content: bytes, name: str) -> bytes:
                 f"{name} holds {len(files)} files ({', '.join(files[:5])}).",
                 "Give one with one CSV.",
             )
-        return archive.read(files[0])
+        return unzipped(archive, files[0], name)

@@ -25,7 +25,8 @@ def check_yaml(text: str, source: str) -> None:
     yaml.YAMLError for what is no YAML."""
     open_nodes: list[int | None] = []  # of a mapping how many nodes it has, of a list None
     for event in yaml.parse(text, Loader=LOADER):
-        where = f"{source}:{event.start_mark.line + 1}" if "\n" in text else source
+        mark = event.start_mark
+        where = f"{source}:{mark.line + 1}" if mark is not None and "\n" in text else source
         if isinstance(event, yaml.AliasEvent):
             raise ConfigError(
                 f"{where} holds the alias *{event.anchor}.",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.unpack import check_arrow, check_parquet, unpacked
 from trading.sources.faults import DataFaults, Fault
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def read_table(path: Path, data: bytes) -> Table:
     file = path.name
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
+            data = unpacked(data, ".gz", file)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise broken(
                 "not_a_table",
@@ -153,7 +154,10 @@ def _arrow_frame(data: bytes, file: str) -> pd.DataFrame:
 
     try:
         if data[:4] == b"PAR1":
+            check_parquet(data, file)
             return pd.read_parquet(io.BytesIO(data))
+        if data[:6] == b"ARROW1":
+            check_arrow(data, file)
         return pd.read_feather(io.BytesIO(data))
     except (pa.ArrowException, OSError, ValueError) as error:
         first = str(error).split("\n", maxsplit=1)[0]

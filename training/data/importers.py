@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from core.csvtext import DELIMITERS, read_csv_table
 from core.errors import DataError
 from core.stamps import iso_cells
 from core.symbols import symbol_texts
+from core.unpack import check_parquet, open_gzip
 from training.data.corpus import Document
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _kind(path: Path) -> str | None:
 
 def _open(path: Path) -> IO[bytes]:
     if path.name.casefold().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
+        return open_gzip(path, path.name)
     return open(path, "rb")
 
 
@@ -183,6 +184,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
+        check_parquet(path, path.name)
         frame = pd.read_parquet(path)
     except (pa.ArrowException, ValueError) as error:
         raise DataError(f"{path.name} is no Parquet file: {error}.", "Get it again.") from error
