@@ -30,6 +30,10 @@ TimeArray = npt.NDArray[np.datetime64]
 NO_VOLATILITY = 1e-12
 """Standard deviations per bar up to this are rounding noise of constant returns, hence zero."""
 
+SHORTEST_YEAR_PART_DAYS = 30.0
+"""Calendar days that a curve must span for annual figures: scaled up from less they are noise (a gain of
+5 % in a week is 1,100 % a year)."""
+
 TAIL_FRAC = 0.05
 """The share of worst returns behind the 95 % value at risk and expected shortfall."""
 
@@ -93,29 +97,39 @@ def compute_metrics(
 ) -> Metrics:
     """Every figure of `Metrics` for one equity curve.
 
+    Annual figures (`annual_return_frac volatility_frac sharpe sortino calmar turnover_frac_per_year`) are
+    None where `spans_annual_figures` says that the curve is too short for them.
     Shapes: `equity_usd`, `times`, `exposure_frac` (gross) and `traded_usd` (sum of |quantity x
     price| of the record's fills) [S]; `round_trip_pnl_usd` [R], net of costs, of closed round trips
     only.
     """
     returns = simple_returns(equity_usd)
-    annual = annual_return(equity_usd, bars_per_year)
+    long_enough = spans_annual_figures(times)
+    annual = annual_return(equity_usd, bars_per_year) if long_enough else None
     worst = max_drawdown(equity_usd)
     return Metrics(
         total_return_frac=total_return(equity_usd),
         annual_return_frac=annual,
-        volatility_frac=volatility(returns, bars_per_year),
-        sharpe=sharpe(returns, bars_per_year),
-        sortino=sortino(returns, bars_per_year),
+        volatility_frac=volatility(returns, bars_per_year) if long_enough else None,
+        sharpe=sharpe(returns, bars_per_year) if long_enough else None,
+        sortino=sortino(returns, bars_per_year) if long_enough else None,
         calmar=calmar(annual, worst),
         max_drawdown_frac=worst,
         max_drawdown_days=max_drawdown_days(equity_usd, times),
-        turnover_frac_per_year=turnover(traded_usd, equity_usd, bars_per_year),
+        turnover_frac_per_year=turnover(traded_usd, equity_usd, bars_per_year)
+        if long_enough
+        else None,
         exposure_frac=mean_exposure(exposure_frac),
         hit_rate_frac=hit_rate(round_trip_pnl_usd),
         profit_factor=profit_factor(round_trip_pnl_usd),
         var_95_frac=value_at_risk(returns),
         expected_shortfall_95_frac=expected_shortfall(returns),
     )
+
+
+def spans_annual_figures(times: TimeArray) -> bool:
+    """Whether a curve's records [S] span the 30 calendar days that annual figures need."""
+    return len(times) > 0 and _days(times[-1] - times[0]) >= SHORTEST_YEAR_PART_DAYS
 
 
 def simple_returns(equity_usd: FloatArray) -> FloatArray:

@@ -33,7 +33,16 @@ from core.runlog import (
     TRADES_PARQUET,
     read_summary,
 )
-from trading.metrics import Metrics, compute_metrics, drawdowns, finite, iso, yearly_returns
+from trading.metrics import (
+    SHORTEST_YEAR_PART_DAYS,
+    Metrics,
+    compute_metrics,
+    drawdowns,
+    finite,
+    iso,
+    spans_annual_figures,
+    yearly_returns,
+)
 from trading.panel import NO_VOLUME
 from trading.portfolio import RoundTrip
 from trading.report.curves import Curves
@@ -263,6 +272,11 @@ def notes(outcome: RunOutcome) -> list[str]:
         found.append(
             f"{outcome.bars_inside_cutoff} of {len(outcome.times)} bars lie inside the model's "
             f"training cut-off ({outcome.training_cutoff})."
+        )
+    if len(outcome.times) > 1 and not spans_annual_figures(outcome.times):
+        found.append(
+            f"The records span {(outcome.times[-1] - outcome.times[0]) / np.timedelta64(1, 'D'):.3g} days: "
+            f"no annual figures from fewer than {SHORTEST_YEAR_PART_DAYS:g}."
         )
     if np.any(outcome.equity_usd <= 0.0):
         found.append("Bankrupt: equity fell to zero or below; returns end there.")

@@ -19,15 +19,19 @@ from trading.sample import SAMPLE_FILE
 DAILY = 252.0
 
 
-def days(count: int, first: str = "2020-01-01") -> TimeArray:
-    return np.datetime64(first, "ns") + np.arange(count) * np.timedelta64(1, "D")
+MONTH = 30
+"""Days between records: two of them are enough for annual figures."""
+
+
+def days(count: int, first: str = "2020-01-01", every: int = 1) -> TimeArray:
+    return np.datetime64(first, "ns") + np.arange(count) * np.timedelta64(every, "D")
 
 
 def figures(equity: FloatArray, trips: tuple[float, ...] = ()) -> Metrics:
     zeros = np.zeros(len(equity))
     return metrics.compute_metrics(
         equity,
-        days(len(equity)),
+        days(len(equity), every=MONTH),
         exposure_frac=zeros,
         traded_usd=zeros,
         round_trip_pnl_usd=np.array(trips, dtype=float),
@@ -54,9 +58,9 @@ def test_a_hand_computed_curve_has_these_figures() -> None:
     assert found.sharpe == pytest.approx((1 / 30) / 0.11547005 * math.sqrt(252))
     # Downside: sqrt((0 + 0.01 + 0) / 3) = 0.05773503.
     assert found.sortino == pytest.approx((1 / 30) / 0.05773503 * math.sqrt(252))
-    # From 110 to 99: a tenth. Never recovered: from the second day to the fourth, two days.
+    # From 110 to 99: a tenth. Never recovered: from the second day to the fourth, two records.
     assert found.max_drawdown_frac == pytest.approx(0.1)
-    assert found.max_drawdown_days == 2.0
+    assert found.max_drawdown_days == 2.0 * MONTH
     assert found.calmar == pytest.approx((1.089**84 - 1) / 0.1)
     # Sorted -0.1, 0.1, 0.1: the 5th percentile lies a tenth of the way from the first to the second.
     assert found.var_95_frac == pytest.approx(0.08)
@@ -64,6 +68,33 @@ def test_a_hand_computed_curve_has_these_figures() -> None:
     # One of four trips won; 30 won against 15 lost.
     assert found.hit_rate_frac == 0.25
     assert found.profit_factor == 2.0
+
+
+def test_no_annual_figure_comes_from_fewer_than_thirty_days() -> None:
+    equity = np.array([100.0, 104.0, 101.0, 105.0])
+    zeros = np.zeros(4)
+
+    def over(last_day: str) -> Metrics:
+        times = np.array(
+            ["2024-01-02", "2024-01-09", "2024-01-16", last_day], dtype="datetime64[ns]"
+        )
+        return metrics.compute_metrics(
+            equity, times, exposure_frac=zeros, traded_usd=zeros, round_trip_pnl_usd=np.empty(0),
+            bars_per_year=52.0,
+        )  # fmt: skip
+
+    # 29 days to the 31st of January, 30 to the first of February.
+    short, enough = over("2024-01-31").to_dict(), over("2024-02-01").to_dict()
+    annual = {
+        "annual_return_frac", "volatility_frac", "sharpe", "sortino", "calmar", "turnover_frac_per_year",
+    }  # fmt: skip
+    assert {name for name, value in short.items() if value is None} == annual | {
+        "hit_rate_frac",
+        "profit_factor",
+    }
+    assert enough["annual_return_frac"] == pytest.approx(1.05 ** (52 / 3) - 1)
+    for name in set(short) - annual - {"max_drawdown_days"}:
+        assert short[name] == enough[name], name
 
 
 def test_turnover_counts_one_way_against_the_equity_before() -> None:
@@ -129,10 +160,10 @@ def test_the_five_worst_drawdowns_are_found_with_their_dates() -> None:
 
 
 def test_the_longest_drawdown_need_not_be_the_deepest() -> None:
-    # Half lost for two days (day 0 to 2); then a tenth for four days (day 2 to 6).
+    # Half lost for two records (0 to 2); then a tenth for four (2 to 6).
     equity = np.array([100.0, 50.0, 100.0, 90.0, 90.0, 90.0, 101.0])
     found = figures(equity)
-    assert (found.max_drawdown_frac, found.max_drawdown_days) == (0.5, 4.0)
+    assert (found.max_drawdown_frac, found.max_drawdown_days) == (0.5, 4.0 * MONTH)
 
 
 def test_calendar_returns_chain_from_the_end_of_the_period_before() -> None:

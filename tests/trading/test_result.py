@@ -79,9 +79,21 @@ def test_the_summary_has_every_promised_key_and_the_arithmetic_is_right() -> Non
 
 
 def test_a_run_without_a_trade_has_no_costs_in_basis_points() -> None:
-    summary = summarise(small_outcome(traded_usd=np.zeros(4)))
+    times = np.datetime64("2020-12-30T21:00", "ns") + np.arange(4) * np.timedelta64(10, "D")
+    summary = summarise(small_outcome(traded_usd=np.zeros(4), times=times))
     assert summary["costs"]["total_bps"] is None
     assert summary["metrics"]["turnover_frac_per_year"] == 0.0
+
+
+def test_fewer_than_thirty_days_have_no_annual_figures_and_say_so() -> None:
+    # Four daily records span 3 days, the benchmark's too.
+    summary = summarise(small_outcome())
+    for metrics in (summary["metrics"], summary["benchmark"]["metrics"]):
+        assert (
+            metrics["annual_return_frac"] is metrics["sharpe"] is metrics["volatility_frac"] is None
+        )
+        assert metrics["max_drawdown_frac"] is not None
+    assert "The records span 3 days: no annual figures from fewer than 30." in summary["notes"]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
