@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -528,7 +529,7 @@ def data_check(ctx: click.Context, common: Common, /, file: Path) -> None:
     from trading.datasets import check_data
     from trading.report.terminal import render_data_check
 
-    report = check_data(file, config=config.data, data_dir=config.data_dir)
+    report = check_data(file, config=config.data, data_dir=config.data_dir, now=datetime.now(UTC))
     show(common, report.to_dict(), render_data_check)
     ctx.exit(0 if report.ok else DataError.exit_code)
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -268,6 +269,7 @@ def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
         end=options.end,
         seed=config.seed,
         data_dir=Path(config.data_dir),
+        now=datetime.now(UTC),
     )
 
 

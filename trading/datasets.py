@@ -23,11 +23,12 @@ import numpy as np
 from core.config import DataConfig
 from core.errors import DataError
 from core.files import FULL_DISK, replacing, storage_error
-from trading.calendar import DAY, Gap, missing_sessions, parse_interval
+from trading.calendar import Gap, missing_periods, missing_sessions
+from trading.intervals import DAY, parse_interval
 from trading.price_warnings import PriceWarning
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, check_source
-from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, resolve_source
+from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, clock_moment, resolve_source
 from trading.sources.source import Source, read_source
 from trading.sources.suspects import find_warnings
 from trading.sources.table import Table, frame_table
@@ -99,9 +100,11 @@ def check_data(
     *,
     config: DataConfig | None = None,
     data_dir: Path | None = None,
+    now: datetime | None = None,
 ) -> CheckReport:
     """Everything that is wrong with a file, a folder, a dataset or a DataFrame, and what it holds.
 
+    `now`, where a clock is given, leaves out bars whose session or period ends later.
     Raises: DataError when there is nothing to read (no such file, no permission).
     """
     config = config or DataConfig()
@@ -109,7 +112,9 @@ def check_data(
         source = resolve_source(data, data_dir)
     except DataFaults as error:
         return CheckReport(False, 0, (), None, None, None, error.faults, (), ())
-    checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
+    checked = check_source(
+        source, calendar=config.calendar, bar_label=config.bar_label, now=clock_moment(now)
+    )
     return CheckReport(
         ok=not checked.faults,
         rows=checked.rows,
@@ -128,10 +133,14 @@ def check_data(
 
 
 def session_gaps(checked: Checked, calendar: str) -> tuple[Gap, ...]:
-    """Missing sessions of every symbol, between its own first and last bar."""
+    """Missing sessions of every symbol, or bars of weeks and longer, between its own first and last bar."""
     gaps: list[Gap] = []
+    interval = parse_interval(checked.interval)
     for symbol, bars in checked.series.items():
-        gaps += missing_sessions(symbol, np.unique(bars.days), calendar)
+        if not interval.is_long:
+            gaps += missing_sessions(symbol, np.unique(bars.days), calendar)
+        elif interval.unit != "d":
+            gaps += missing_periods(symbol, bars.stamps // DAY, interval, calendar)
     return tuple(gaps)
 
 
@@ -228,11 +237,10 @@ def _long_frame(checked: Checked) -> pd.DataFrame:
     symbols = list(checked.series)
     lengths = [len(checked.series[symbol].days) for symbol in symbols]
     columns: dict[str, Any] = {}
-    if parse_interval(checked.interval) == DAY:
-        days = np.concatenate([bars.days for bars in checked.series.values()])
-        columns["date"] = (days * DAY).view("datetime64[ns]")
+    stamps = np.concatenate([bars.stamps for bars in checked.series.values()])
+    if not parse_interval(checked.interval).is_intraday:
+        columns["date"] = stamps.view("datetime64[ns]")
     else:
-        stamps = np.concatenate([bars.stamps for bars in checked.series.values()])
         columns["time"] = pd.DatetimeIndex(stamps.view("datetime64[ns]"), tz="UTC")
     columns["symbol"] = np.repeat(np.array(symbols, dtype=object), lengths)
     raw = np.concatenate([bars.raw for bars in checked.series.values()], axis=1)

@@ -33,6 +33,7 @@ import numpy.typing as npt
 from core.config import DataConfig
 from core.errors import DataError
 from core.protocols import Clock
+from trading.intervals import parse_interval
 from trading.panel import BAR_FIELDS, CLOSE, FIELDS, RAW_VOLUME, VOLUME, Panel
 from trading.sources.load import MOCK, end_moment, load_panel, mock_panel, parse_moment
 from trading.sources.mock import most_mock_bars
@@ -202,16 +203,17 @@ class MarketDataFeed:
         start: Moment | None = None,
         end: Moment | None = None,
         days: int | None = None,
-        interval: str = "1d",
+        interval: str | None = None,
     ) -> list[OHLCV]:
         """A symbol's bars that are history, oldest first; none is an empty list.
 
         `start` and `end` are inclusive and compare with the moment a bar became known; `days` keeps the
-        last so many dates that have a bar.
+        last so many dates that have a bar; `interval` (None: the data's own) may be spelled in other units
+        (`60m` for `1h`).
         Raises: DataError for an unknown symbol, an interval the data does not have, `start` after `end`.
         """
         panel = self._panel_of(symbol)
-        if interval != panel.interval:
+        if interval is not None and parse_interval(interval) != parse_interval(panel.interval):
             raise DataError(
                 f"{panel.name} has bars of {panel.interval}, not {interval}.",
                 "Ask for its own interval; bars are not resampled.",

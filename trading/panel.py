@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trading.intervals import is_intraday
+
 if TYPE_CHECKING:
     from trading.price_warnings import PriceWarning
 
@@ -87,6 +89,11 @@ class Panel:
     @property
     def rows(self) -> int:
         return len(self.as_of)
+
+    @property
+    def intraday(self) -> bool:
+        """Whether a bar is shorter than a day, so that several belong to one session."""
+        return is_intraday(self.interval)
 
     def field(self, name: str) -> FloatArray:
         """One field, [T, N]."""

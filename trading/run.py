@@ -25,6 +25,7 @@ from trading.calendar import bars_per_year
 from trading.costs import CostModel
 from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
 from trading.history import Tape
+from trading.intervals import parse_interval
 from trading.panel import Panel
 from trading.portfolio import Portfolio
 from trading.result import BenchmarkOutcome, CostColumns
@@ -100,9 +101,12 @@ def annual_bars(panel: Panel, span: Span) -> tuple[float, str | None]:
     """Bars a year for annualising the figures of a span, and a note where the calendar does not fit.
 
     The figures follow the data: with bars on Saturdays and Sundays a year has 365 days, whatever
-    `data.calendar` says. No decision reads this.
+    `data.calendar` says; bars longer than a day count weeks and months, of which every year has as many. No
+    decision reads this.
     """
     expected = bars_per_year(panel.calendar, panel.interval)
+    if parse_interval(panel.interval).is_long:
+        return expected, None
     days = np.unique(session_days(panel)[span.first : span.last + 1])
     weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
     if len(days) < 20:
@@ -153,7 +157,7 @@ def open_account(
         allow_short=trading.allow_short,
         impact_volatility_bars=trading.impact_volatility_bars,
         delisting_bars=trading.delisting_bars,
-        intraday=panel.interval != "1d",
+        intraday=panel.intraday,
     )
     return Account(
         tape,

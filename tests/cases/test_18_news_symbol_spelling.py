@@ -52,7 +52,10 @@ def test_a_book_may_write_symbols_so_too(desk: Callable[[str], Desk]) -> None:
     (case.path / "book.csv").write_text("symbol,quantity\naapl,3\n$IBM,2\nCASH,100\n")
     words = ("decide", "--symbols", "AAPL,IBM", "--agents", "rules", "--holdings")
     answer = case.ask(*words, "book.csv")
-    assert {name: answer["positions"][name] for name in ("AAPL", "IBM")} == {"AAPL": 3.0, "IBM": 2.0}
+    assert {name: answer["positions"][name] for name in ("AAPL", "IBM")} == {
+        "AAPL": 3.0,
+        "IBM": 2.0,
+    }
     (case.path / "book.csv").write_text("symbol,quantity\naapl,3\nAAPL,2\nCASH,100\n")
     told = case.run(*words, "book.csv", "--json")
     assert told.code == 2

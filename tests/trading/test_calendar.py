@@ -7,19 +7,15 @@ import pytest
 
 from core.errors import DataError
 from trading.calendar import (
-    DAY,
-    HOUR,
-    MINUTE,
     Gap,
-    bar_days,
     bars_per_year,
     exchange_days,
-    interval_name,
-    interval_of,
     known_at_close,
+    missing_periods,
     missing_sessions,
-    parse_interval,
+    sessions_between,
 )
+from trading.intervals import Interval
 
 
 def days(*texts: str) -> np.ndarray:
@@ -77,40 +73,6 @@ def test_holidays_and_half_days_are_no_gaps_and_runs_are_one() -> None:
     assert gaps == [Gap("XYZ", "2012-11-01", "2012-11-20", 14)]
 
 
-def test_the_interval_is_told_by_the_first_stamps() -> None:
-    assert interval_of(nanoseconds("2024-01-02", "2024-01-05")) == DAY
-    assert (
-        interval_of(nanoseconds("2024-01-02T09:30", "2024-01-02T09:35", "2024-01-03")) == 5 * MINUTE
-    )
-    # A clock change between two daily stamps, and a first bar that is alone on its day.
-    assert interval_of(nanoseconds("2024-03-08T05:00", "2024-03-11T04:00")) == DAY
-    first = ("2024-01-02T15:30", "2024-01-03T09:30", "2024-01-03T10:30")
-    assert interval_of(nanoseconds(*first)) == HOUR
-    assert interval_of(nanoseconds("2024-01-02")) == DAY
-    assert interval_of(nanoseconds("2024-01-02T09:30")) is None
-
-
-def test_intervals_have_names() -> None:
-    for name in ("1d", "1h", "4h", "5m", "90m", "30s"):
-        assert interval_name(parse_interval(name)) == name
-    with pytest.raises(DataError, match="'week' is no interval"):
-        parse_interval("week")
-
-
-def test_a_zoned_daily_stamp_falls_on_the_exchanges_date() -> None:
-    # Midnight in New York written in UTC, the close in UTC, and midnight in its own zone.
-    utc = nanoseconds("2024-01-03T05:00", "2024-01-04T21:00", "2024-01-05T00:00")
-    zoned = np.ones(3, dtype=bool)
-    found = bar_days(utc, utc, zoned, "XNYS")
-    assert found.tolist() == days("2024-01-03", "2024-01-04", "2024-01-05").tolist()
-    # Midnight in Tokyo is 15:00 UTC of the day before.
-    tokyo = nanoseconds("2024-01-04T15:00")
-    assert (
-        bar_days(tokyo, tokyo, np.ones(1, dtype=bool), "XTKS").tolist()
-        == days("2024-01-05").tolist()
-    )
-
-
 def test_the_exchanges_own_date_of_an_instant() -> None:
     # Sydney opens at 10:00, which is 23:00 UTC of the day before in January.
     assert (
@@ -126,3 +88,42 @@ def test_bars_per_year() -> None:
     assert bars_per_year("XNYS", "5m") == 252 * 78
     assert bars_per_year("XNYS", "1h") == 252 * 7
     assert bars_per_year("24/7", "1h") == 365 * 24
+    # Weeks and months are the same everywhere: 52 weeks, 12 months.
+    assert [bars_per_year("XNYS", name) for name in ("1w", "2w", "1mo", "2mo", "3mo", "6mo", "1y")] == [
+        52, 26, 12, 6, 4, 2, 1,
+    ]  # fmt: skip
+    assert bars_per_year("24/7", "1w") == 52
+    assert bars_per_year("24/7", "2d") == 182.5
+    assert bars_per_year("XNYS", "2d") == 126
+
+
+def test_holidays_of_new_york_before_1970_are_no_sessions() -> None:
+    # Election Day 1961, Washington's Birthday 1952, the funeral of President Kennedy.
+    for day in ("1961-11-07", "1952-02-22", "1963-11-25"):
+        (number,) = days(day).tolist()
+        assert len(sessions_between("XNYS", number, number).days) == 0, day
+    # An ordinary week has its five days, and 1970 is as exchange_calendars has it.
+    week = sessions_between("XNYS", *days("1961-02-27", "1961-03-05").tolist())
+    assert len(week.days) == 5
+    later = sessions_between("NYSE", *days("1969-12-29", "1970-01-04").tolist()).days
+    assert later.tolist() == days("1969-12-29", "1969-12-30", "1969-12-31", "1970-01-02").tolist()
+
+
+def test_saturdays_are_sessions_only_of_bars_that_have_them() -> None:
+    # The week of Monday 1951-10-15, with its Saturday the 20th; the next one without.
+    weekdays = days(*(f"1951-10-{day}" for day in (15, 16, 17, 18, 19, 22, 23, 24, 25, 26)))
+    assert missing_sessions("OLD", weekdays, "XNYS") == []
+    with_saturday = np.sort(np.concatenate([weekdays, days("1951-10-20", "1951-10-29")]))
+    assert missing_sessions("OLD", with_saturday, "XNYS") == [
+        Gap("OLD", "1951-10-27", "1951-10-27", 1)
+    ]
+    # A Saturday session closed at noon, 17:00 UTC in October's standard time.
+    moments, is_session = known_at_close(days("1951-10-20"), "XNYS")
+    assert is_session.all()
+    assert str(moments.view("datetime64[ns]")[0])[:16] == "1951-10-20T17:00"
+
+
+def test_missing_bars_of_months_are_gaps() -> None:
+    held = days("2012-01-31", "2012-02-29", "2012-05-31")
+    (gap,) = missing_periods("XYZ", held, Interval(1, "mo"), "XNYS")
+    assert gap.sessions == 2  # March and April

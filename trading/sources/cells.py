@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from trading.sources.bars import Bars
 from trading.sources.faults import Fault
 from trading.sources.table import CELLS, NOT_A_NUMBER, Table
 from trading.sources.times import read_stamps
-from trading.sources.validate import Bars
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trading.calendar import (
-    DAY,
-    bar_days,
-    exchange_days,
-    interval_name,
-    interval_of,
-    known_at_close,
-)
+from trading.calendar import exchange_days, known_at_close
+from trading.clocks import bar_days, own_midnight
+from trading.intervals import DAILY, DAY, Interval
 from trading.panel import NO_VOLUME, iso_times
+from trading.periods import BarLabel, periods_of
 from trading.sources.adjust import adjusted_bars
+from trading.sources.bars import Bars
 from trading.sources.cells import table_bars
 from trading.sources.faults import Fault
 from trading.sources.source import Source
-from trading.sources.validate import Bars, check_bars
+from trading.sources.spacing import RUN, file_interval
+from trading.sources.unfinished import future_note
+from trading.sources.validate import check_bars
 
 FloatArray = npt.NDArray[np.float64]
 INT = npt.NDArray[np.int64]
@@ -34,8 +33,10 @@ INT = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
     """One symbol's bars. `known` [K] datetime64[ns] UTC, ascending and unique; `days` [K] the date of each
-    bar (days since 1970); `raw` [6, K] as read (open, high, low, close, volume, adj_close); `values` [10, K]
-    in the order of `panel.FIELDS`; `lines` [K] as a fault counts rows."""
+    bar (days since 1970), of a bar longer than a day the date on which it became known; `stamps` [K] as
+    written, UTC ns, of daily and longer bars the date that they stand for; `raw` [6, K] as read (open, high,
+    low, close, volume, adj_close); `values` [10, K] in the order of `panel.FIELDS`; `lines` [K] as a fault
+    counts rows."""
 
     known: npt.NDArray[np.datetime64]
     days: INT
@@ -78,9 +79,16 @@ class Checked:
     has_adjusted: bool
 
 
-def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "open") -> Checked:
+def check_source(
+    source: Source,
+    *,
+    calendar: str = "XNYS",
+    bar_label: BarLabel = "auto",
+    now: np.datetime64 | None = None,
+) -> Checked:
     """Check every table; with no fault at all, adjust the bars and date them.
 
+    `now`: the clock's time, UTC, where there is one; bars known only later are left out, and said.
     Point in time: a bar's values and its moment depend on its own row and the first rows of the file.
     """
     faults = list(source.faults)
@@ -93,8 +101,9 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
         name = table.file if several else ""
         ignored.update(dict.fromkeys(table.ignored))
         bars, found = table_bars(table, name)
-        kept, more = check_bars(bars)
-        rows += int((~np.isnan(bars.values[:4]).all(axis=0) | bars.faulty).sum())
+        kept, more, said = check_bars(bars, calendar, bar_label)
+        notes.update(dict.fromkeys(said))
+        rows += len(kept.code) if said else _rows_with_a_price(bars)
         faults += sorted([*table.faults, *found, *more], key=lambda fault: fault.row or 0)
         parts.append(kept)
         if all(set(piece.cells) & {"open", "high", "low"} == set() for piece in table.pieces):
@@ -104,9 +113,9 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
     if several and not faults:
         more, overlaps = _across_files(joined, parts)
         faults += more
-    size = interval_of(np.unique(joined.stamps.wall)) or DAY
+    size = _interval(joined, parts, calendar)
     if not faults:
-        faults += _other_intervals(parts, size)
+        faults += _other_intervals(parts, size, calendar)
     if not faults and len(joined.code) == 0:
         faults.append(
             Fault(
@@ -119,11 +128,15 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
     if not faults:
         series, more_notes = _series(joined, size, calendar, bar_label, faults)
         notes.update(dict.fromkeys(more_notes))
+        series, late = _finished(series, now)
+        if late:
+            notes[late[1]] = None
+            rows -= late[0]
         if not volume.any():
             notes[NO_VOLUME] = None
         if not adjusted.any():
             notes["no adjusted close: prices are taken as they stand"] = None
-    first, last = _reach(joined, size)
+    first, last = _reach(joined, size, series)
     return Checked(
         series=series,
         symbols=tuple(series) or tuple(symbol for symbol in joined.symbols if symbol),
@@ -131,7 +144,7 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
         ignored=tuple(ignored),
         notes=tuple(notes),
         overlaps=tuple(overlaps),
-        interval=interval_name(size),
+        interval=size.name,
         rows=rows,
         first=first,
         last=last,
@@ -140,14 +153,58 @@ def check_source(source: Source, *, calendar: str = "XNYS", bar_label: str = "op
     )
 
 
-def _reach(bars: Bars, interval: int) -> tuple[str, str]:
-    """The earliest and the latest stamp: dates for daily bars, else UTC times."""
+def _rows_with_a_price(bars: Bars) -> int:
+    return int((~np.isnan(bars.values[:4]).all(axis=0) | bars.faulty).sum())
+
+
+def _interval(joined: Bars, parts: Sequence[Bars], calendar: str) -> Interval:
+    """The interval of the whole: of most files, by rows; else of all rows together; else daily."""
+    votes: dict[Interval, int] = {}
+    for bars in parts:
+        own = file_interval(bars, calendar)
+        if own is not None:
+            votes[own] = votes.get(own, 0) + len(bars.code)
+    if votes:
+        return max(votes, key=lambda interval: votes[interval])
+    return file_interval(joined, calendar) or DAILY
+
+
+def _finished(
+    series: dict[str, Series], now: np.datetime64 | None
+) -> tuple[dict[str, Series], tuple[int, str] | None]:
+    """The bars known at `now`, and (how many are not, a note) where there are some."""
+    if now is None or not series:
+        return series, None
+    late = {symbol: bars.known > now for symbol, bars in series.items()}
+    count = sum(int(rows.sum()) for rows in late.values())
+    if count == 0:
+        return series, None
+    first = min(
+        bars.known[late[symbol]][0] for symbol, bars in series.items() if late[symbol].any()
+    )
+    note = future_note(count, *iso_times(np.array([first, now], dtype="datetime64[ns]")))
+    kept = {symbol: bars.take(~late[symbol]) for symbol, bars in series.items()}
+    return {symbol: bars for symbol, bars in kept.items() if len(bars.days)}, (count, note)
+
+
+def _reach(bars: Bars, interval: Interval, series: dict[str, Series]) -> tuple[str, str]:
+    """The earliest and the latest stamp: dates for daily and longer bars, else UTC times.
+
+    Where faults left no series, stamps that are no midnight are given as they are: their date is unknown.
+    """
     if len(bars.code) == 0:
         return "", ""
-    if interval == DAY:
-        edges = np.array([bars.stamps.wall.min(), bars.stamps.wall.max()]).view("datetime64[ns]")
+    stamps = bars.stamps
+    dated = not interval.is_intraday
+    if series:
+        moments = np.concatenate([each.stamps for each in series.values()])
+    elif dated and not (stamps.zoned & ~own_midnight(stamps.wall)).any():
+        moments = stamps.wall
+    else:
+        moments, dated = stamps.utc, False
+    edges = np.array([moments.min(), moments.max()]).view("datetime64[ns]")
+    if dated:
         return str(edges[0].astype("datetime64[D]")), str(edges[1].astype("datetime64[D]"))
-    edges = np.array([bars.stamps.utc.min(), bars.stamps.utc.max()]).view("datetime64[ns]")
     first, last = iso_times(edges)
     return first, last
 
@@ -204,47 +261,72 @@ def _across_files(joined: Bars, parts: Sequence[Bars]) -> tuple[list[Fault], lis
     return faults, overlaps
 
 
-def _other_intervals(parts: Sequence[Bars], size: int) -> list[Fault]:
-    """Files whose bars are of another interval than the whole."""
+def _other_intervals(parts: Sequence[Bars], size: Interval, calendar: str) -> list[Fault]:
+    """Files whose bars are of another interval than the whole; a few thin daily bars are none."""
     faults = []
     for bars in parts:
-        own = interval_of(np.unique(bars.stamps.wall))
-        if own is not None and own != size:
-            found = f"bars of {interval_name(own)} beside files of {interval_name(size)}"
-            cure = "keep bars of one interval in a folder"
-            faults.append(Fault("interval", None, None, found, cure, bars.file))
+        own = file_interval(bars, calendar)
+        if own is None or own == size:
+            continue
+        few = len(np.unique(bars.stamps.wall)) <= RUN
+        if few and not own.is_intraday and not size.is_intraday and own.days > size.days:
+            continue
+        found = f"bars of {own.name} beside files of {size.name}"
+        cure = "keep bars of one interval in a folder"
+        faults.append(Fault("interval", None, None, found, cure, bars.file))
     return faults
 
 
+def _dated(
+    bars: Bars, interval: Interval, calendar: str, bar_label: BarLabel
+) -> tuple[INT, INT, INT, list[str]]:
+    """(the moment each bar became known, its date, its stamp [K] each, what must be said)."""
+    stamps = bars.stamps
+    if interval.is_intraday:
+        zoned = bool(stamps.zoned.all())
+        days = exchange_days(stamps.utc, calendar) if zoned else stamps.wall // DAY
+        known = stamps.utc + (0 if bar_label == "close" else interval.nanoseconds)
+        notes = [] if zoned else ["intraday times without a zone are taken for UTC"]
+        return known, days, stamps.utc, notes
+    days = bar_days(stamps.wall, stamps.utc, stamps.zoned, calendar)
+    if interval.is_long:
+        periods = periods_of(days, interval, calendar, bar_label)
+        known_on = exchange_days(periods.known - 1, calendar)
+        return periods.known, known_on, days * DAY, [_long_note(interval, periods.label, calendar)]
+    known, is_session = known_at_close(days, calendar)
+    odd = int((~is_session).sum())
+    notes = []
+    if odd:
+        notes.append(
+            f"{odd} of {len(days)} bars lie on no session of {calendar} and are known at the end of"
+            " their UTC day (data.calendar: 24/7 is for markets that never close)"
+        )
+    return known, days, days * DAY, notes
+
+
+def _long_note(interval: Interval, label: str, calendar: str) -> str:
+    edge = "end" if label == "close" else "beginning"
+    return (
+        f"bars of {interval.name}: a stamp is taken for the {edge} of its period (data.bar_label), and a bar"
+        f" is known at the period's last close of {calendar} (data.calendar)"
+    )
+
+
 def _series(
-    bars: Bars, interval: int, calendar: str, bar_label: str, faults: list[Fault]
+    bars: Bars, interval: Interval, calendar: str, bar_label: BarLabel, faults: list[Fault]
 ) -> tuple[dict[str, Series], list[str]]:
     """Adjusted and dated bars by symbol, from sound bars sorted by symbol and time.
 
-    Two daily stamps that fall on one date of the exchange are added to `faults`.
+    Two stamps that fall on one session or period are added to `faults`.
     """
-    notes: list[str] = []
+    known, days, stamped, notes = _dated(bars, interval, calendar, bar_label)
     stamps = bars.stamps
-    if interval == DAY:
-        days = bar_days(stamps.wall, stamps.utc, stamps.zoned, calendar)
-        known, is_session = known_at_close(days, calendar)
-        odd = int((~is_session).sum())
-        if odd:
-            notes.append(
-                f"{odd} of {len(days)} bars lie on no session of {calendar} and are known at the end of"
-                " their UTC day (data.calendar: 24/7 is for markets that never close)"
-            )
-    else:
-        zoned = bool(stamps.zoned.all())
-        days = exchange_days(stamps.utc, calendar) if zoned else stamps.wall // DAY
-        known = stamps.utc + (interval if bar_label == "open" else 0)
-        if not zoned:
-            notes.append("intraday times without a zone are taken for UTC")
+    same = "period" if interval.is_long else "session"
     for row in np.flatnonzero((np.diff(bars.code) == 0) & (np.diff(known) <= 0)) + 1:
         moment = f"{np.datetime64(int(stamps.utc[row]), 'ns').astype('datetime64[s]')}Z"
-        found = f"{moment}, the same session as the row before it"
+        found = f"{moment}, the same {same} as the row before it"
         symbol = bars.symbols[bars.code[row]]
-        cure = "keep one row a session"
+        cure = f"keep one row a {same}"
         faults.append(Fault("duplicate", int(bars.lines[row]), symbol, found, cure))
     values = adjusted_bars(bars.values[:5], bars.values[5])
     edges = np.flatnonzero(np.diff(bars.code, prepend=-1, append=-1))
@@ -254,7 +336,7 @@ def _series(
         series[bars.symbols[bars.code[start]]] = Series(
             known[part].view("datetime64[ns]"),
             days[part],
-            stamps.utc[part],
+            stamped[part],
             bars.values[:, part],
             values[:, part],
             bars.lines[part],

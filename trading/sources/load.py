@@ -16,7 +16,7 @@ import numpy as np
 
 from core.config import DataConfig
 from core.errors import DataError
-from trading.calendar import DAY
+from trading.intervals import DAY
 from trading.panel import Panel, build_panel
 from trading.sample import SAMPLE_FILE
 from trading.sources.faults import DataFaults
@@ -42,6 +42,7 @@ def load_panel(
     end: datetime | date | str | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
+    now: datetime | None = None,
 ) -> Panel:
     """The panel of a file, a folder, an imported dataset, data given in Python (a DataFrame that is long,
     wide or two-level, a Series of closes, frames or Series by symbol), the mock walks (`mock`) or, for None,
@@ -49,6 +50,7 @@ def load_panel(
 
     `symbols` keeps those columns, `universe` those members, in their time; `end` keeps bars up to it, a
     date inclusive; `seed` is the mock walks'. A path wins over a dataset of the same name.
+    `now`, where a clock is given, leaves out bars whose session or period ends later.
     Point in time: cutting or changing later rows (with sound values) changes nothing in the earlier ones.
     Raises: DataFaults with everything that is wrong with the input, DataError for unknown symbols and names.
     """
@@ -58,7 +60,7 @@ def load_panel(
     if isinstance(data, str) and data == MOCK:
         names = wanted or (tuple(members) if members else None)
         return mock_panel(names, config, seed=seed, end=end, members=members)
-    name, checked, digest = _checked(data, config, data_dir)
+    name, checked, digest = _checked(data, config, data_dir, now)
     series = checked.series
     if wanted is not None:
         require_symbols(wanted, series, name)
@@ -158,10 +160,15 @@ def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _checked(
-    data: str | Path | Given | None, config: DataConfig, data_dir: Path | None
+    data: str | Path | Given | None,
+    config: DataConfig,
+    data_dir: Path | None,
+    now: datetime | None,
 ) -> tuple[str, Checked, str]:
     source = resolve_source(data, data_dir)
-    checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
+    checked = check_source(
+        source, calendar=config.calendar, bar_label=config.bar_label, now=clock_moment(now)
+    )
     if checked.faults:
         raise DataFaults(checked.faults, source.name)
     name = SAMPLE_NAME if data is None else source.name
@@ -196,6 +203,11 @@ def resolve_source(data: str | Path | Given | None, data_dir: Path | None = None
         f"there is no file, folder or dataset {str(data)!r}.",
         "Check the path; `athena data list` names the datasets, `mock` is the mock walks.",
     )
+
+
+def clock_moment(now: datetime | None) -> np.datetime64 | None:
+    """The clock's time as UTC; without a zone it is UTC."""
+    return None if now is None else parse_moment(now)[0]
 
 
 def end_moment(end: datetime | date | str) -> np.datetime64:

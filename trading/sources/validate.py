@@ -9,19 +9,14 @@ wrong scale is not seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
-from trading.calendar import DAILY_GAP, DAY, HOUR, interval_name, interval_of
+from trading.intervals import DAY
+from trading.periods import BarLabel
+from trading.sources.bars import CELL_NAMES, INT, Bars, BoolArray, report
 from trading.sources.faults import Fault
-from trading.sources.times import Stamps
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-INT = npt.NDArray[np.int64]
+from trading.sources.spacing import file_interval, time_faults
+from trading.sources.unfinished import unfinished_rows
 
 OHLC_TOLERANCE = 1e-4
 """How far, relative to the price, high may lie below open or close, and low above: vendors round. One
@@ -33,58 +28,23 @@ SPLITS = np.log([4 / 3, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 20, 25, 3
 STEADY = float(np.log(1.12))
 """A price that moves by less ran on as on any other day."""
 
-RUN = 5
-"""So many equal gaps in a row, longer than the interval, are bars of another interval."""
 
-CELL_NAMES = ("open", "high", "low", "close", "volume", "adj_close")
+def check_bars(
+    bars: Bars, calendar: str = "XNYS", bar_label: BarLabel = "auto"
+) -> tuple[Bars, list[Fault], tuple[str, ...]]:
+    """(the rows that hold a finished bar, every fault, what was left out).
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bars:
-    """The cells of one file as numbers, in file order.
-
-    Shapes: K rows; `code` [K] indexes `symbols`; `values` [6, K] in the order of `CELL_NAMES`, NaN where a
-    cell is empty; `faulty` [K] marks rows whose cells were no numbers, reported already; `lines` [K].
+    A row without any price is a missing bar and is left out; so are last rows that are no finished bars.
     """
-
-    file: str
-    symbols: tuple[str, ...]
-    code: INT
-    stamps: Stamps
-    values: FloatArray
-    faulty: BoolArray
-    lines: INT
-
-    def take(self, rows: INT | BoolArray) -> Bars:
-        return Bars(
-            self.file,
-            self.symbols,
-            self.code[rows],
-            self.stamps.take(rows),
-            self.values[:, rows],
-            self.faulty[rows],
-            self.lines[rows],
-        )
-
-
-def check_bars(bars: Bars) -> tuple[Bars, list[Fault]]:
-    """(the rows that hold a bar, every fault). A row without any price is a missing bar and is left out."""
-    faults: list[Fault] = []
+    interval = file_interval(bars.take(bars.stamps.valid), calendar)
+    unfinished = unfinished_rows(bars, interval, calendar, bar_label)
+    if unfinished.notes:
+        bars = bars.take(~unfinished.rows)
     present = ~np.isnan(bars.values[:4]).all(axis=0) | bars.faulty
-    faults += _cell_faults(bars, present)
-    faults += _time_faults(bars)
+    faults = _cell_faults(bars, present) + time_faults(bars, calendar)
     kept = bars.take(np.flatnonzero(present & bars.stamps.valid))
     faults += _double_adjusted(kept)
-    return kept, sorted(faults, key=lambda fault: fault.row or 0)
-
-
-def _report(
-    bars: Bars, rows: Iterable[int], kind: str, found: Iterable[str], cure: str
-) -> list[Fault]:
-    return [
-        Fault(kind, int(bars.lines[row]), bars.symbols[bars.code[row]], text, cure, bars.file)
-        for row, text in zip(rows, found, strict=True)
-    ]
+    return kept, sorted(faults, key=lambda fault: fault.row or 0), unfinished.notes
 
 
 def _number(value: float) -> str:
@@ -109,23 +69,23 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
         + ", ".join(CELL_NAMES[cell] for cell in np.flatnonzero(holes[:, row]))
         for row in rows
     ]
-    faults += _report(bars, rows.tolist(), "nan", names, "fill the cell in, or empty the whole row")
+    faults += report(bars, rows.tolist(), "nan", names, "fill the cell in, or empty the whole row")
     flat = (values[:3] == values[3]).all(axis=0)  # one price four times: told of the close alone
     for cell, name in enumerate(CELL_NAMES):
         column = np.where(flat, 1.0, values[cell]) if cell < 3 else values[cell]
         rows = np.flatnonzero(np.isinf(column))
         found = [f"{name} {_number(column[row])}" for row in rows]
-        faults += _report(
+        faults += report(
             bars, rows.tolist(), "infinite", found, "give a finite number, or empty the row"
         )
         bad = (column < 0) if name == "volume" else (column <= 0)
         rows = np.flatnonzero(bad & np.isfinite(column))
         found = [f"{name} {_number(column[row])}" for row in rows]
         if name == "volume":
-            faults += _report(bars, rows.tolist(), "volume", found, "a volume is 0 or more")
+            faults += report(bars, rows.tolist(), "volume", found, "a volume is 0 or more")
         else:
             cure = "a price is above 0: correct it, or empty the row if there was no bar"
-            faults += _report(bars, rows.tolist(), "price", found, cure)
+            faults += report(bars, rows.tolist(), "price", found, cure)
     usable = sound & ~np.isnan(values[:4]).any(axis=0)
     usable &= (values[:4] > 0).all(axis=0) & np.isfinite(values[:4]).all(axis=0)
     faults += _enclosing(bars, usable)
@@ -142,7 +102,7 @@ def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
     faults: list[Fault] = []
     rows = np.flatnonzero(crossed)
     found = [f"high {_number(high[row])} below low {_number(low[row])}" for row in rows]
-    faults += _report(bars, rows.tolist(), "high_low", found, "exchange or correct them")
+    faults += report(bars, rows.tolist(), "high_low", found, "exchange or correct them")
     cure = "correct the cell that is wrong; the four prices must come from one source"
     for bad, name, column in ((below, "high", high), (above, "low", low)):
         rows = np.flatnonzero(bad)
@@ -152,136 +112,8 @@ def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
             f" {_number(close[row])}"
             for row in rows
         ]
-        faults += _report(bars, rows.tolist(), "high_low", found, cure)
+        faults += report(bars, rows.tolist(), "high_low", found, cure)
     return faults
-
-
-def _time_faults(bars: Bars) -> list[Fault]:
-    """Duplicate, unsorted and mixed times of each symbol, in file order."""
-    rows = np.flatnonzero(bars.stamps.valid)
-    order = rows[np.argsort(bars.code[rows], kind="stable")]
-    code, utc = bars.code[order], bars.stamps.utc[order]
-    gaps = np.diff(utc)
-    same = np.diff(code) == 0
-    duplicate = order[1:][same & (gaps == 0)]
-    faults = _report(
-        bars, duplicate.tolist(), "duplicate",
-        [f"{_moment(bars, row)} for the second time" for row in duplicate], "keep one of the rows",
-    )  # fmt: skip
-    back = order[1:][same & (gaps < 0)]
-    steps = np.bincount(code[1:][same], minlength=len(bars.symbols))
-    backwards = np.bincount(bars.code[back], minlength=len(bars.symbols))
-    newest_first = (backwards == steps) & (steps > 2)
-    for symbol in np.flatnonzero(newest_first):
-        row = back[bars.code[back] == symbol][:1]
-        found = [f"all {steps[symbol] + 1} times run backwards, newest first"]
-        faults += _report(
-            bars, row.tolist(), "unsorted", found, "sort the rows by time, oldest first"
-        )
-    back = back[~newest_first[bars.code[back]]]
-    found = [f"{_moment(bars, row)} after a later time" for row in back]
-    faults += _report(bars, back.tolist(), "unsorted", found, "sort the rows by time")
-    if not faults:
-        faults += _mixed(bars, order, code)
-    return faults
-
-
-def _moment(bars: Bars, row: int) -> str:
-    text = str(np.datetime64(int(bars.stamps.wall[row]), "ns").astype("datetime64[s]"))
-    return text[:10] if text.endswith("T00:00:00") else text
-
-
-def _mixed(bars: Bars, order: INT, code: INT) -> list[Fault]:
-    """Bars of more than one interval in one file, and bars longer than a day."""
-    wall, utc = bars.stamps.wall[order], bars.stamps.utc[order]
-    interval = interval_of(np.unique(wall))
-    if interval is None:
-        if len(order) == 0:
-            return []
-        found = [f"no interval follows from the time {_moment(bars, int(order[0]))} alone"]
-        return _report(bars, order[:1].tolist(), "interval", found, "give two bars or more")
-    gaps = np.diff(wall if interval == DAY else utc)
-    inner = np.diff(code) == 0
-    named = interval_name(interval)
-    if interval == DAY:
-        short = inner & (wall[1:] // DAY == wall[:-1] // DAY)
-        longer = inner & (_longer_bars(gaps) > 0)
-    else:
-        short = inner & (gaps < interval) & (gaps > 0)
-        longer = inner & (gaps > interval)
-    rows = order[1:][short]
-    found = [
-        f"{_moment(bars, row)} is {_gap(gap)} after the bar before it, in a file of {named} bars"
-        for row, gap in zip(rows, gaps[short], strict=True)
-    ]
-    cure = "keep bars of one interval in a file; leave out a first bar whose neighbour is missing"
-    faults = _report(bars, rows.tolist(), "interval", found, cure)
-    size = np.where(gaps >= DAILY_GAP, DAY, gaps) if interval < DAY else _longer_bars(gaps)
-    daily = np.zeros(len(order), dtype=bool)
-    if interval < DAY:
-        daily = _daily_bars(wall, gaps, inner, interval) | bars.stamps.dated[order]
-    starts, usual = [], []
-    for start, stop in _runs(longer, size):
-        # A run of gaps start .. stop - 1 ends in rows start + 1 .. stop; a daily bar before it belongs to it.
-        starts.append(start if daily[start] else start + 1)
-        usual.append(int(np.median(gaps[start:stop])))
-        daily[start : stop + 1] = False
-    found = [
-        f"from {_moment(bars, row)} on, bars {_gap(gap)} apart in a file of {named} bars"
-        for row, gap in zip(order[starts], usual, strict=True)
-    ]
-    cure = "keep bars of one interval, a day or shorter, in a file"
-    faults += _report(bars, order[starts].tolist(), "interval", found, cure)
-    rows = order[daily]
-    found = [f"{_moment(bars, row)}: a daily bar in a file of {named} bars" for row in rows]
-    cure = "keep daily bars in a file of their own; give a bar of this file its time"
-    return faults + _report(bars, rows.tolist(), "interval", found, cure)
-
-
-def _daily_bars(wall: INT, gaps: INT, inner: BoolArray, interval: int) -> BoolArray:
-    """Which rows of an intraday file are daily bars, [K]: stamped midnight, and alone there.
-
-    Taken for an intraday bar such a row would be known one interval after midnight, long before its close.
-    Alone means that the nearest bar of the symbol is 20 hours or more away (and more than two intervals);
-    in a file without other bars near midnight, that it is not one interval away. A symbol's only bar is
-    not judged.
-    """
-    none = np.iinfo(np.int64).max
-    before, after = np.full(len(wall), none), np.full(len(wall), none)
-    before[1:] = np.where(inner, gaps, none)
-    after[:-1] = before[1:]
-    nearest = np.minimum(before, after)
-    hour = wall % DAY
-    near_midnight = (hour != 0) & (np.minimum(hour, DAY - hour) <= max(interval, HOUR))
-    alone = (nearest >= DAILY_GAP) & (nearest > 2 * interval)
-    if not near_midnight.any():
-        alone |= nearest > interval
-    alone_at_midnight: BoolArray = (hour == 0) & alone & (nearest < none)
-    return alone_at_midnight
-
-
-def _longer_bars(gaps: INT) -> INT:
-    """1 for gaps like a weekly bar's (5 to 9 days), 2 like a monthly one's (26 to 35), else 0: a symbol
-    that trades thinly has gaps of all sizes."""
-    days = gaps // DAY
-    weekly, monthly = (days >= 5) & (days <= 9), (days >= 26) & (days <= 35)
-    return np.where(weekly, 1, np.where(monthly, 2, 0))
-
-
-def _gap(gap: int) -> str:
-    return interval_name(int(gap))
-
-
-def _runs(candidate: BoolArray, size: INT) -> list[tuple[int, int]]:
-    """(start, stop) of each run of `RUN` or more equal candidate gaps."""
-    if len(candidate) < RUN:
-        return []
-    changes = np.ones(len(candidate), dtype=bool)
-    changes[1:] = (candidate[1:] != candidate[:-1]) | (size[1:] != size[:-1])
-    starts = np.flatnonzero(changes)
-    stops = np.append(starts[1:], len(candidate))
-    here = candidate[starts] & (stops - starts >= RUN)
-    return list(zip(starts[here].tolist(), stops[here].tolist(), strict=True))
 
 
 def _stands_alone(step: int, calm: BoolArray, code: INT) -> bool:
@@ -326,4 +158,4 @@ def _double_adjusted(bars: Bars) -> list[Fault]:
         for step in at
     ]
     cure = "give raw prices with adj_close, or adjusted prices without it"
-    return _report(bars, rows.tolist(), "double_adjusted", found, cure)
+    return report(bars, rows.tolist(), "double_adjusted", found, cure)
