@@ -25,6 +25,7 @@ import click
 from core import errors
 from core.errors import AthenaError, Interrupted, StorageError, UsageError
 from core.printable import printable
+from core.redact import without_secrets
 from core.unpack import set_limit
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(without_secrets(super().format(record)))
 
 
 # --- parsing
@@ -356,7 +357,8 @@ def _report(error: AthenaError, common: Common, cause: BaseException) -> int:
     """Tell an error on stderr, with `--json` on stdout too; returns the exit code."""
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__)
     if common.verbosity:
-        click.echo(printable("".join(traceback.format_exception(cause)).rstrip()), err=True)
+        trace = without_secrets("".join(traceback.format_exception(cause)).rstrip())
+        click.echo(printable(trace), err=True)
     _tell(kind, error.message, error.cure, common.json)
     return error.exit_code
 
@@ -374,6 +376,7 @@ def _report_usage(error: click.ClickException, common: Common) -> int:
 def _tell(kind: str, message: str, cure: str, as_json: bool) -> None:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     word = "error:" if plain else click.style("error:", fg="red", bold=True)
+    message, cure = without_secrets(message), without_secrets(cure)
     click.echo(f"{word} {printable(message)}", err=True)
     if cure:
         click.echo(f"       {printable(cure)}", err=True)

@@ -38,8 +38,15 @@ def bare_url(url: str) -> str:
     if any(secret_name(name) for name, _ in pairs):
         shown = [(name, HIDDEN if secret_name(name) else value) for name, value in pairs]
         query = urlencode(shown, safe="*{}", quote_via=quote)
+    if not parts.netloc and has_user(url):
+        return url.rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
+
+
+def has_user(url: str) -> bool:
+    """Whether a name or password stands before the host."""
+    return "@" in (url.partition("://")[2] or url).partition("/")[0]
 
 
 def without_secrets(text: str) -> str:

@@ -512,7 +512,7 @@ def _make_unique(runs_dir: Path, name: str) -> Path:
         for candidate in _names(name):
             path = runs_dir / candidate
             try:
-                path.mkdir()
+                path.mkdir(mode=0o700)
             except FileExistsError:
                 continue
             return path

@@ -19,6 +19,7 @@ from core.config import AthenaConfig
 from core.errors import ConfigError, EntryNotFound, MemoryRefused, RunNotFound, UsageError
 from core.memories import Lineage, MemoryEntry
 from core.protocols import Embedder, MemoryStore
+from core.redact import bare_url, has_user
 from core.runlog import find_run
 from memory.agemem import AgeMem
 from memory.graph_page import graph_page
@@ -84,6 +85,11 @@ def neo4j_store(
     if not address:
         raise ConfigError(
             "memory.store is neo4j, but no server is named.", "Set memory.neo4j_uri or NEO4J_URI."
+        )
+    if has_user(address):
+        raise ConfigError(
+            f"the address of Neo4j ({bare_url(address)}) holds a name or password.",
+            "Leave them out of it, and set NEO4J_USERNAME and NEO4J_PASSWORD.",
         )
     password = environment.get("NEO4J_PASSWORD")
     if password is None:

@@ -39,6 +39,7 @@ from core.memories import (
     Version,
 )
 from core.protocols import MemoryTransaction
+from core.redact import bare_url, without_secrets
 from memory.codec import (
     canonical,
     log_digest,
@@ -211,7 +212,7 @@ class Neo4jStore:
 
         if self._uri.partition("://")[0] not in _SCHEMES:
             raise MemoryStoreError(
-                f"the Neo4j address {self._uri!r} is none that the driver serves.",
+                f"the Neo4j address {bare_url(self._uri)!r} is none that the driver serves.",
                 "Give one like bolt://host:7687 or neo4j+s://host.",
             )
         with self._guard():
@@ -226,7 +227,8 @@ class Neo4jStore:
                 )
             except ValueError as error:
                 raise MemoryStoreError(
-                    f"the Neo4j address {self._uri!r} cannot be read: {error}.",
+                    f"the Neo4j address {bare_url(self._uri)!r} cannot be read: "
+                    f"{without_secrets(str(error))}.",
                     "Give one like bolt://host:7687 or neo4j+s://host.",
                 ) from error
             try:

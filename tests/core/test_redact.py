@@ -19,6 +19,7 @@ from core.redact import bare_url, secret_name, without_secrets
         ("https://x.org/?X-Amz-Signature=s", "https://x.org/?X-Amz-Signature=***"),
         ("http://me:pw@[::1", "http://[::1"),
         ("mine.csv", "mine.csv"),
+        ("me:pw@host:7687", "host:7687"),
     ],
 )
 def test_an_address_without_its_secrets(url: str, shown: str) -> None:

@@ -61,7 +61,7 @@ def fetch_bars(
 
     if cache_dir is not None:
         with storage_errors(cache_dir):
-            cache_dir.mkdir(parents=True, exist_ok=True)
+            cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         yfinance.set_tz_cache_location(str(cache_dir / ".yahoo"))
     session = _session(base_url)
     retry = tenacity.Retrying(
