@@ -24,6 +24,7 @@ from core.config import DataConfig
 from core.errors import DataError
 from core.files import FULL_DISK, replacing, storage_error
 from trading.calendar import Gap, missing_periods, missing_sessions
+from trading.clocks import better_calendar
 from trading.intervals import DAY, parse_interval
 from trading.price_warnings import PriceWarning
 from trading.sources.faults import DataFaults, Fault
@@ -62,6 +63,7 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()
     sha256: str | None = None
+    calendar: str | None = None
     warnings: tuple[PriceWarning, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def check_data(
     checked = check_source(
         source, calendar=config.calendar, bar_label=config.bar_label, now=clock_moment(now)
     )
+    gaps = session_gaps(checked, config.calendar)
     return CheckReport(
         ok=not checked.faults,
         rows=checked.rows,
@@ -123,11 +126,12 @@ def check_data(
         end=checked.last or None,
         interval=checked.interval if checked.first else None,
         faults=checked.faults,
-        gaps=session_gaps(checked, config.calendar),
+        gaps=gaps,
         ignored=checked.ignored,
-        notes=checked.notes,
+        notes=(*checked.notes, *_calendar_note(checked, gaps, config.calendar)),
         overlaps=checked.overlaps,
         sha256=source.sha256,
+        calendar=config.calendar,
         warnings=find_warnings(checked.series, interval=checked.interval, calendar=config.calendar),
     )
 
@@ -142,6 +146,29 @@ def session_gaps(checked: Checked, calendar: str) -> tuple[Gap, ...]:
         elif interval.unit != "d":
             gaps += missing_periods(symbol, bars.stamps // DAY, interval, calendar)
     return tuple(gaps)
+
+
+MANY_MISSING = 5
+"""So many missing sessions of one symbol ask whether another calendar explains them."""
+
+
+def _calendar_note(checked: Checked, gaps: Sequence[Gap], calendar: str) -> tuple[str, ...]:
+    """A calendar by which most of the sessions that are missing are none; judged by the symbol with most."""
+    missing: dict[str, int] = {}
+    for gap in gaps:
+        missing[gap.symbol] = missing.get(gap.symbol, 0) + gap.sessions
+    if not missing or parse_interval(checked.interval).is_long:
+        return ()
+    symbol = max(missing, key=lambda name: missing[name])
+    if missing[symbol] < MANY_MISSING:
+        return ()
+    found = better_calendar(np.unique(checked.series[symbol].days), calendar)
+    if found is None:
+        return ()
+    return (
+        f"{found[1]} of the {missing[symbol]} sessions of {calendar} that {symbol} lacks are none of"
+        f" {found[0]}: data.calendar={found[0]} fits better",
+    )
 
 
 def import_files(

@@ -62,3 +62,26 @@ def test_saturdays_count_only_where_the_file_has_them(desk: Callable[[str], Desk
     found = at.ask("data", "check", "SATURDAYS.csv")
     assert [(gap["start"], gap["sessions"]) for gap in found["gaps"]] == [("1951-10-27", 1)]
     assert not any("no session" in note for note in found["notes"])
+
+
+def test_gaps_are_summed_up_by_year_and_a_better_calendar_is_named(
+    desk: Callable[[str], Desk],
+) -> None:
+    import exchange_calendars as exchanges
+
+    at = desk("")
+    # Two years of London's sessions: under New York's calendar its own bank holidays are missing.
+    held = exchanges.get_calendar("XLON", start="2022-01-01", end="2023-12-31").sessions
+    write_days(at.path / "LON.csv", list(held))
+    found = at.ask("data", "check", "LON.csv")
+    newyork = exchanges.get_calendar("XNYS", start=held[0], end=held[-1]).sessions
+    missing = newyork.difference(held)
+    assert sum(gap["sessions"] for gap in found["gaps"]) == len(missing)
+    assert any("data.calendar=XLON fits better" in note for note in found["notes"])
+    told = at.run("data", "check", "LON.csv").out
+    years = {year: int((missing.year == year).sum()) for year in (2022, 2023)}
+    text = " ".join(told.split())
+    assert f"{len(missing)} sessions of XNYS without a bar" in text
+    assert f"2022: {years[2022]}, 2023: {years[2023]}" in text
+    assert "gaps" in at.ask("data", "check", "LON.csv", "--set", "data.calendar=XLON")
+    assert at.ask("data", "check", "LON.csv", "--set", "data.calendar=XLON")["gaps"] == []

@@ -412,8 +412,7 @@ def render_data_check(report: Json, console: Console) -> None:
     ]
     _table(console, [("", "whole"), ("", "text")], facts, header=False)
     console.print()
-    for gap in report.get("gaps", ()):
-        _line(console, f"Gap: {_sentence(gap)}", "yellow")
+    _gaps(report.get("gaps", ()), report.get("calendar"), console)
     faults = report.get("faults", ())
     for fault in faults:
         where = [str(fault["file"])] if fault.get("file") else []
@@ -430,6 +429,29 @@ def render_data_check(report: Json, console: Console) -> None:
         _line(console, f"No faults.{also}", "bold yellow" if doubtful else "bold green")
     else:
         _line(console, f"{len(faults)} fault{'s' if len(faults) != 1 else ''}.", "bold red")
+
+
+GAPS_SHOWN = 5
+"""More gaps than this are summed up by year; `--json` has all."""
+
+
+def _gaps(gaps: Sequence[Json], calendar: object, console: Console) -> None:
+    """Missing sessions: one by one where they are few, else by calendar and year (of a gap's beginning)."""
+    if len(gaps) <= GAPS_SHOWN:
+        for gap in gaps:
+            _line(console, f"Gap: {_sentence(gap)}", "yellow")
+        return
+    years: dict[str, int] = {}
+    for gap in gaps:
+        years[str(gap["start"])[:4]] = years.get(str(gap["start"])[:4], 0) + int(gap["sessions"])
+    symbols = len({gap["symbol"] for gap in gaps})
+    told = ", ".join(f"{year}: {count:,}" for year, count in sorted(years.items()))
+    _line(
+        console,
+        f"Gaps: {sum(years.values()):,} sessions of {calendar or 'the calendar'} without a bar, in"
+        f" {len(gaps):,} stretches of {symbols:,} symbol{'s' if symbols != 1 else ''}. By year: {told}",
+        "yellow",
+    )
 
 
 WARNINGS_SHOWN = 3
