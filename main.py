@@ -231,6 +231,11 @@ def paper_trade(common: Common, /, **options: Any) -> None:
 )
 @click.option("--as-of", metavar="T", help="The moment to decide at. [default: the last bar]")
 @click.option(
+    "--accept-warnings",
+    is_flag=True,
+    help="Decide although prices that it rests on look wrong (see `athena data check`).",
+)
+@click.option(
     "--out",
     type=FILE,
     metavar="FILE",

@@ -124,6 +124,7 @@ class RunOptions:
     steps: int | None = None
     holdings: Path | None = None
     as_of: str | None = None
+    accept_warnings: bool = False
     resume: str | None = None
 
     def asked(self) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from agents.assemble import (
     run_sync,
 )
 from agents.decisions import OrderRules, Quote, SymbolDecision, propose
+from agents.doubts import doubts, touched
 from agents.inputs import Holdings, read_holdings
 from agents.reasons import Decider
 from core.config import AthenaConfig, TradingConfig
@@ -90,7 +91,8 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
 
     A holding without a price is kept, and stands outside the equity.
 
-    Raises: DataError for a moment before the first decision and for a book that is worth nothing.
+    Raises: DataError for a moment before the first decision and for a book that is worth nothing;
+    DoubtfulPrices for a gross price error within the look-back.
     """
     config = resolve(config, options)
     panel = load_data(config, options)
@@ -144,6 +146,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         ),
         decider=Decider(deciders.name, config.agents.analyst.horizon_bars),
     )
+    doubtful = doubts((config, options, deciders), panel, row, touched(records[-1]))
     log.info("decided at %s: %d orders, nothing placed", record["as_of"], len(proposal.orders))
     held = {**record["positions"], **unpriced}
     weights = {each.symbol: each.present_weight for each in proposal.decisions}
@@ -161,6 +164,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
         notes=[
             *panel.notes,
+            *doubtful,
             *([] if news is None else news.notes()),
             *_book_notes(holdings, unpriced, record["as_of"]),
             *proposal.notes,

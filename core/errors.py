@@ -5,6 +5,7 @@
     |-- ConfigError             a configuration file, variable or --set          exit 2
     |-- DataError               market data, universes, views, weights           exit 2
     |   |-- PriceMissing        a held symbol without any price
+    |   |-- DoubtfulPrices      a decision would rest on a gross price error
     |   `-- LookAhead           something reached past the present
     |-- StrategyError           a user's strategy raised or returned nonsense    exit 2
     |-- RunNotFound             no run folder of that name                       exit 2
@@ -65,6 +66,10 @@ class DataError(AthenaError):
 
 
 class PriceMissing(DataError):
+    pass
+
+
+class DoubtfulPrices(DataError):
     pass
 
 

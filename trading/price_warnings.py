@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from trading.panel import Panel
 
@@ -24,7 +26,7 @@ class PriceWarning:
 
     `row` is the line of the bar as a fault counts it; `count` the bars it is about (for `stale` the
     sessions without a bar). `time` is the bar's date or time as read, `first` and `last` are the moments
-    at which the first and the last of these bars became known (UTC).
+    at which the first and the last of these bars became known (UTC); of a step that stays, its own bar.
     """
 
     kind: str
@@ -46,22 +48,31 @@ def known_warnings(panel: Panel, row: int) -> tuple[PriceWarning, ...]:
 
 
 def split_warnings(
-    panel: Panel, row: int, lookback_bars: int, symbols: Collection[str]
+    panel: Panel, row: int, lookback_bars: int | None, symbols: Collection[str]
 ) -> tuple[tuple[PriceWarning, ...], tuple[PriceWarning, ...]]:
     """(those that make a decision at a row about `symbols` doubtful, the other ones known by then).
 
-    Doubtful is a price error in the last `lookback_bars` bars, and a symbol that is stale at all.
+    Doubtful is a price error in the symbol's last `lookback_bars` bars (None: in any), and a symbol that is
+    stale at all.
     """
-    since = panel.as_of[max(0, row - max(lookback_bars, 1) + 1)]
     known = known_warnings(panel, row)
     doubtful = tuple(
         one
         for one in known
         if one.symbol in symbols
         and one.kind in PRICE_KINDS
-        and (one.kind == "stale" or one.last >= since)
+        and (one.kind == "stale" or one.last >= _since(panel, row, lookback_bars, one.symbol))
     )
     return doubtful, tuple(one for one in known if one not in doubtful)
+
+
+def _since(panel: Panel, row: int, lookback_bars: int | None, symbol: str) -> str:
+    """The moment of the first of a symbol's last bars."""
+    if lookback_bars is None:
+        return ""
+    column = panel.symbols.index(symbol)
+    bars = np.flatnonzero(~np.isnan(panel.field("close")[: row + 1, column]))
+    return panel.as_of[bars[-max(lookback_bars, 1) :][0]] if len(bars) else ""
 
 
 def warnings_note(warnings: Collection[PriceWarning]) -> list[str]:

@@ -17,7 +17,9 @@ Every threshold grows with the symbol's own deviation near the bar, so the same 
 months, bonds and coins.
 
 Known weaknesses: a slip of less than 2.5 times, a 5:4 or 4:3 split and a change between currencies near
-par look like moves; a split on the day of a panic is taken for a part of it.
+par look like moves; a split on the day of a panic is taken for a part of it. Closes alone have neither range
+nor volume: there a crash within 3 % of a usual ratio, between calm days, looks like a split, and a split of
+a symbol whose bars move by a 25th of it looks like a move.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ STEP = 0.33
 LEAST_JUMP, SURE_JUMP = log(2.5), log(50.0)
 """Between these lies the least jump told, at `DEVIATIONS` of the symbol's own."""
 DEVIATIONS = 12.0
-CALM_STEP_DEVIATIONS = 10.0
+CALM_STEP_DEVIATIONS, BLIND_STEP_DEVIATIONS = 10.0, 25.0
+"""The least step of a split with volume, and without."""
+SHORT_STRETCH_BARS = 20
+"""A longer stretch that is off by less than `MANY_FOLD` can be a boom and its bust."""
 BACK_FRAC = 0.2
 """The way back is the way there to this share of it."""
 NEAR_BARS = 50
@@ -53,6 +58,8 @@ LEAST_TICKS = 15
 FEW, MANY_FOLD = log(1.9), log(8.0)
 """Below the one a ratio must be exact and the volume known; from the other on no
 market opens calmly."""
+RISE = log(4.5)
+"""Good news lifts a share fourfold; without volume no smaller rise is taken for a reverse split."""
 LONG_BREAK_DAYS = 10
 """After a longer break a step of less than 8 times can be news."""
 STALE_SESSIONS = 2
@@ -268,6 +275,8 @@ def _way_back(prices: _Prices, steps: list[int]) -> int | None:
         if rest <= BACK_FRAC * abs(there):
             if back == row + 1:
                 return back
+            if back - row > SHORT_STRETCH_BARS and abs(there) < MANY_FOLD:
+                return None
             calm = max(0.08, 4.0 * prices.deviation(row))
             sudden = rest <= 2 * calm and all(
                 _is_sudden(prices, each, calm) for each in (row, back)
@@ -321,7 +330,7 @@ def _lasting(prices: _Prices, row: int) -> PriceWarning | None:
         return prices.symbol.warn(JUMP, odd, f"{close} in the {end} bar")
     volume = _volume_ratio(prices.bars.values[4], row)
     if decimal and abs(gap) > log(50.0) and (volume is None or abs(volume) < log(3.0)):
-        return prices.symbol.warn(UNIT, row, f"{found}, and it stays", count=bars - row)
+        return prices.symbol.warn(UNIT, row, f"{found}, and it stays", count=bars - row, last=row)
     if not _is_split(prices, row, gap, off, volume):
         return None
     name = f"{ratio:g}:1" if gap < 0 else f"1:{ratio:g}"
@@ -371,14 +380,18 @@ def _is_split(prices: _Prices, row: int, gap: float, off: float, volume: float |
     if size < MANY_FOLD and broken:
         return False
     if volume is not None:
-        allowed = size + log(3.0) if gap < 0 else log(3.0 if size >= MANY_FOLD else 1.5)
+        allowed = log(3.0) + max(-gap, 0.0)
         if volume > allowed:
             return False
     if size >= MANY_FOLD:
         return True
+    if volume is None and 0.0 < gap < RISE:
+        return False
+    deviation = prices.deviation(row)
+    if volume is None and size < BLIND_STEP_DEVIATIONS * deviation:
+        return False
     if size < FEW:
         return volume is not None and off <= 0.025
-    deviation = prices.deviation(row)
     return off <= (0.03 if volume is None else max(0.04, min(2.0 * deviation, 0.08)))
 
 
