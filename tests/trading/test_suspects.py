@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trading.calendar import DAY, MINUTE, sessions_between
+from trading.calendar import sessions_between
 from trading.panel import build_panel
 from trading.price_warnings import (
     PriceWarning,
@@ -23,6 +23,8 @@ from trading.sources.suspects import find_warnings
 
 FloatArray = npt.NDArray[np.float64]
 
+DAY = 86_400_000_000_000
+
 FIRST = int(np.datetime64("2015-01-02", "D").astype(np.int64))
 SESSIONS = sessions_between("XNYS", FIRST, FIRST + 3_000).days
 
@@ -32,7 +34,7 @@ def series_of(values: FloatArray, days: npt.NDArray[np.int64] | None = None) -> 
     count = values.shape[1]
     here = SESSIONS[:count] if days is None else days
     raw = np.vstack([values, np.full((1, count), np.nan)])
-    known = (here * DAY + 20 * 60 * MINUTE).view("datetime64[ns]")
+    known = (here * DAY + 20 * DAY // 24).view("datetime64[ns]")
     lines = np.arange(2, count + 2)
     return Series(known, here, here * DAY, raw, np.concatenate([values, values]), lines)
 
