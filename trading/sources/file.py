@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.printable import acts, printable
 from trading.calendar import exchange_days, known_at_close
 from trading.clocks import bar_days, own_midnight
 from trading.intervals import DAILY, DAY, Interval
@@ -109,6 +110,7 @@ def check_source(
         if all(set(piece.cells) & {"open", "high", "low"} == set() for piece in table.pieces):
             notes["closes only: open = high = low = close"] = None
     joined = _join(parts)
+    faults += _acting_symbols(joined, source.name)
     overlaps: list[str] = []
     if several and not faults:
         more, overlaps = _across_files(joined, parts)
@@ -237,6 +239,16 @@ def _join(parts: Sequence[Bars]) -> Bars:
         np.concatenate([bars.lines for bars in parts]),
     )
     return joined.take(np.lexsort((joined.stamps.utc, joined.code)))
+
+
+def _acting_symbols(joined: Bars, name: str) -> list[Fault]:
+    """Symbols with characters that act on a terminal or reorder what is read."""
+    return [
+        Fault("symbol", int(joined.lines[np.flatnonzero(joined.code == code)[0]]), printable(symbol),
+              "a control character in the symbol", "write the symbol without it", name)
+        for code, symbol in enumerate(joined.symbols)
+        if acts(symbol) and (joined.code == code).any()
+    ]  # fmt: skip
 
 
 def _across_files(joined: Bars, parts: Sequence[Bars]) -> tuple[list[Fault], list[str]]:
