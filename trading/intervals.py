@@ -11,7 +11,7 @@ whatever would have come). Rows that disagree with the answer are a mixture, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def parse_interval(name: str) -> Interval:
         raise DataError(
             f"{name!r} is no interval.", "Write it as 5m, 1h, 1d, 1w, 1mo or 1y (mo is a month)."
         )
-    found = Interval(int(digits), cast(Unit, unit))
+    found = Interval(int(digits), unit)
     if found.months:
         return _of_months(found.months)
     return of_nanoseconds(found.nanoseconds)

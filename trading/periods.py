@@ -132,7 +132,7 @@ def _months_later(days: INT, count: int) -> INT:
     """The same day of the month, or its last one where it is shorter."""
     months = month_of(days)
     wanted = month_start(months + count) + days - month_start(months)
-    return np.minimum(wanted, month_start(months + count + 1) - 1)
+    return np.asarray(np.minimum(wanted, month_start(months + count + 1) - 1))
 
 
 def _last_close(first: INT, last: INT, sessions: Sessions) -> INT:

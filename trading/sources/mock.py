@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
-from trading.calendar import DAY, Sessions, sessions_between
+from trading.calendar import Sessions, sessions_between
+from trading.intervals import DAY
 from trading.sources.adjust import adjusted_bars
 
 FloatArray = npt.NDArray[np.float64]

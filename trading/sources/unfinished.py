@@ -62,9 +62,10 @@ def _newest(bars: Bars, valid: INT) -> INT:
     """The last row of each symbol, by time, where it lies on the file's last date or the day before."""
     order = valid[np.lexsort((bars.stamps.utc[valid], bars.code[valid]))]
     last = np.append(np.diff(bars.code[order]) != 0, True)
-    rows = order[last]
+    rows: INT = order[last]
     utc = bars.stamps.utc
-    return rows[utc[rows] >= utc[valid].max() - DAY]
+    recent: INT = rows[utc[rows] >= utc[valid].max() - DAY]
+    return recent
 
 
 def _running_session(bars: Bars, newest: INT, others: INT, calendar: str) -> BoolArray:
