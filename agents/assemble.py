@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from agents.learned import LearnedParts, SharedModel
     from agents.news import NewsCounts, NewsFeed
     from trading.market_data import MarketDataFeed
+    from trading.sources.frames import Given
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class RunOptions:
     its own settings and with its own options; of these, `speed` and `steps` may be given anew.
     """
 
-    data: str | Path | pd.DataFrame | Panel | None = None
+    data: str | Path | Given | Panel | None = None
     symbols: tuple[str, ...] | None = None
     universe: Path | None = None
     start: str | None = None
@@ -241,8 +242,13 @@ def run_folder(
 
 
 def resolve(config: AthenaConfig, options: RunOptions) -> AthenaConfig:
-    """The configuration with the options that are also settings laid over it."""
+    """The configuration with the options that are also settings laid over it; with the `data.*` of a panel,
+    where the data are one. Raises: DataError for other settings of these."""
     changes: dict[str, Any] = {}
+    if isinstance(options.data, Panel):
+        from trading.sources.cut import settings_of
+
+        changes["data"] = settings_of(options.data, config.data)
     if options.seed is not None:
         changes["seed"] = options.seed
     if options.runs_dir is not None:
@@ -255,7 +261,7 @@ def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
     from trading.sources.load import load_panel
 
     if isinstance(options.data, Panel):
-        return options.data
+        _check_seed(options.data, config.seed)
     if options.end is not None:
         end, _ = moment_of(options.end, "--end")
         if options.start is not None and moment_of(options.start, "--start")[0] > end:
@@ -272,6 +278,16 @@ def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
         data_dir=Path(config.data_dir),
         now=datetime.now(UTC),
     )
+
+
+def _check_seed(panel: Panel, seed: int) -> None:
+    """Raises: DataError for mock walks of another seed than the run's, which a run on `mock` has of its own."""
+    made = None if panel.origin is None else panel.origin.mock_seed
+    if made is not None and made != seed:
+        raise DataError(
+            f"the panel's mock walks were made with seed {made}, and the run has seed {seed}.",
+            f"Give seed={made}, or read the panel with seed={seed}.",
+        )
 
 
 def build_deciders(

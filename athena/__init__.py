@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.olmoe import OLMoEModel
     from trading.panel import Panel
     from trading.result import Run
+    from trading.sources.frames import Given
 
 __version__ = VERSION
 
@@ -62,7 +63,7 @@ def __getattr__(name: str) -> Any:
 
 
 def backtest(
-    data: str | Path | pd.DataFrame | Panel | None = None,
+    data: str | Path | Given | Panel | None = None,
     *,
     strategy: Strategy | str | None = None,
     weights: str | Path | pd.DataFrame | None = None,
@@ -76,16 +77,20 @@ def backtest(
     memory: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
+    risk: bool = False,
     no_risk: bool = False,
     runs_dir: str | Path | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> Run:
     """A backtest as `athena backtest` runs it; works inside a running event loop.
 
-    `data`: a path, a frame (long or wide), a panel, "mock", or None for the shipped sample. `strategy`: an
+    `data`: a path, a frame (long, wide, or with two levels of columns), frames or Series of closes by symbol, a
+    Series of closes, a panel, "mock", or None for the shipped sample: whatever its form, the same options give
+    the same run. A panel keeps the `data.*` settings that it was read with. `strategy`: an
     object with `decide`, or "FILE.py:Class" with `params` for its constructor. `weights`: a frame (long or
     times x symbols) or a path. `agents`: "full", with the language model, `news` and what `memory` has at
-    the start, or "rules" alone. `config`: a whole configuration, or nested mappings, or the path of a YAML or
+    the start, or "rules" alone. `risk`: the risk limits for a strategy or weights, which have none without it;
+    `no_risk`: none for the agents, which have them. `config`: a whole configuration, or nested mappings, or the path of a YAML or
     JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the command: over a
     file, under mappings.
     Raises: as the command; every error is a `core.errors.AthenaError`.
@@ -93,6 +98,7 @@ def backtest(
     from agents.assemble import RunOptions
     from agents.assemble import backtest as run_backtest
 
+    settings, given = _config(config)
     options = RunOptions(
         data=str(data) if isinstance(data, Path) else data,
         symbols=_names(symbols),
@@ -106,12 +112,13 @@ def backtest(
         strategy=strategy,
         params=tuple((name, _text(value)) for name, value in (params or {}).items()),
         weights=Path(weights) if isinstance(weights, str) else weights,
+        risk=risk,
         no_risk=no_risk,
         runs_dir=None if runs_dir is None else Path(runs_dir),
         seed=seed,
         environment=os.environ,
     )
-    return run_backtest(_config(config), options)
+    return run_backtest(_kept_to(data, settings, given), options)
 
 
 def open_run(run: str | Path = "last", runs_dir: str | Path | None = None) -> Run:
@@ -119,19 +126,48 @@ def open_run(run: str | Path = "last", runs_dir: str | Path | None = None) -> Ru
     from core.runlog import find_run
     from trading.result import Run
 
-    where = _config(None).runs_dir if runs_dir is None else Path(runs_dir)
+    where = _config(None)[0].runs_dir if runs_dir is None else Path(runs_dir)
     return Run(find_run(str(run), where))
 
 
-def load_panel(data: str | Path | pd.DataFrame | None = None) -> Panel:
-    """The bars of a file, a folder, a dataset, a frame or the shipped sample as a panel.
+def load_panel(
+    data: str | Path | Given | Panel | None = None,
+    *,
+    symbols: Sequence[str] | str | None = None,
+    universe: str | Path | None = None,
+    end: str | None = None,
+    config: AthenaConfig | Mapping[str, Any] | str | Path | None = None,
+    seed: int | None = None,
+) -> Panel:
+    """The bars of a file, a folder, a dataset, data in any form of Python or the shipped sample as a panel, with
+    the options of `backtest`; a panel is cut.
 
     Raises: DataError with every fault of the data.
     """
     from trading.sources.load import load_panel as load
 
-    config = _config(None)
-    return load(data, config=config.data, seed=config.seed, data_dir=config.data_dir)
+    settings, given = _config(config)
+    settings = _kept_to(data, settings, given)
+    return load(
+        data,
+        config=settings.data,
+        symbols=_names(symbols),
+        universe=None if universe is None else Path(universe),
+        end=end,
+        seed=settings.seed if seed is None else seed,
+        data_dir=settings.data_dir,
+    )
+
+
+def _kept_to(data: object, config: AthenaConfig, given: Set[str]) -> AthenaConfig:
+    """The settings with the `data.*` of a panel, if the data are one. Raises: DataError for others of `given`."""
+    from trading.panel import Panel
+
+    if not isinstance(data, Panel):
+        return config
+    from trading.sources.cut import settings_of
+
+    return config.model_copy(update={"data": settings_of(data, config.data, given)})
 
 
 def _names(symbols: Sequence[str] | str | None) -> tuple[str, ...] | None:
@@ -145,15 +181,35 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _config(config: AthenaConfig | Mapping[str, Any] | str | Path | None) -> AthenaConfig:
+def _config(
+    config: AthenaConfig | Mapping[str, Any] | str | Path | None,
+) -> tuple[AthenaConfig, frozenset[str]]:
+    """The settings, and which of `data.*` were set on purpose."""
     from core.config import AthenaConfig, load
+    from core.layers import DEFAULT_ORIGIN
     from core.unpack import set_limit
 
     if isinstance(config, AthenaConfig):
-        found = config
-    elif config is None or isinstance(config, Mapping):
-        found = load(env=os.environ, tree=config).config
+        set_limit(config.max_unpacked_bytes)
+        return config, _changed(config)
+    if config is None or isinstance(config, Mapping):
+        loaded = load(env=os.environ, tree=config)
     else:
-        found = load([config], os.environ).config
-    set_limit(found.max_unpacked_bytes)
-    return found
+        loaded = load([config], os.environ)
+    set_limit(loaded.config.max_unpacked_bytes)
+    given = {
+        name.partition(".")[2]
+        for name, origin in loaded.origins.items()
+        if name.startswith("data.") and origin != DEFAULT_ORIGIN
+    }
+    return loaded.config, frozenset(given)
+
+
+def _changed(config: AthenaConfig) -> frozenset[str]:
+    """Which of `data.*` differ from the defaults: a whole configuration does not say what was set."""
+    default = type(config.data)()
+    return frozenset(
+        name
+        for name in type(config.data).model_fields
+        if getattr(config.data, name) != getattr(default, name)
+    )

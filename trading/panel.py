@@ -11,12 +11,13 @@ and volume fields; `mark` is the last known close and `stale` the number of rows
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from core.config import DataConfig
 from trading.intervals import is_intraday
 
 if TYPE_CHECKING:
@@ -50,6 +51,27 @@ NEVER = np.iinfo(np.int64).max
 """A row index after every row: a symbol that stays a member of the universe."""
 
 
+Members = Mapping[str, tuple[np.datetime64 | None, np.datetime64 | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PanelOrigin:
+    """What a panel was read with, for those who cut it (`trading/sources/cut.py`).
+
+    `members` is the universe that it was read with; `unlisted` are the times [K] and dates [K] of the bars of
+    those who never became visible, which are rows all the same; `mock_seed` and `mock_names` are what its
+    walks were made of.
+    """
+
+    config: DataConfig
+    members: Members | None = None
+    unlisted: Mapping[str, tuple[npt.NDArray[np.datetime64], npt.NDArray[np.int64]]] = field(
+        default_factory=dict
+    )
+    mock_seed: int | None = None
+    mock_names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """Bars of N symbols over T rows.
@@ -57,7 +79,8 @@ class Panel:
     Shapes: `stack` [F, T, N]; `times` [T] datetime64[ns], UTC, the moment each row became known;
     `as_of` T strings of the same moments, ISO 8601; `listed_at` [N] the row from which a symbol is
     visible (ascending, ties by name: the visible symbols of any row are a prefix); `leaves_at` [N] the
-    first row at which it is no longer a member of the universe (`NEVER` if it stays).
+    first row at which it is no longer a member of the universe (`NEVER` if it stays); `days` [T] the date of
+    each row's bars (days since 1970), None where only the times tell it.
     Units: prices in `currency`, adjusted and rounded to 10 significant digits; `volume` is raw volume x
     raw close / adjusted close, so that price x volume is the dollars that really changed hands.
     `warnings` is what is doubtful in the prices, found in all rows: for people, never for a decision.
@@ -78,6 +101,8 @@ class Panel:
     sha256: str = ""
     notes: tuple[str, ...] = ()
     warnings: tuple[PriceWarning, ...] = ()
+    days: npt.NDArray[np.int64] | None = None
+    origin: PanelOrigin | None = None
 
     def __repr__(self) -> str:
         return (
@@ -109,7 +134,7 @@ def build_panel(
     bars: Mapping[str, tuple[npt.NDArray[np.datetime64], FloatArray]],
     *,
     name: str,
-    members: Mapping[str, tuple[np.datetime64 | None, np.datetime64 | None]] | None = None,
+    members: Members | None = None,
     **about: Any,
 ) -> Panel:
     """Line up each symbol's own bars on the union of their times.

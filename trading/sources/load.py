@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from core.config import DataConfig
 from core.errors import DataError
 from trading.intervals import DAY
-from trading.panel import Panel, build_panel
+from trading.panel import Panel, PanelOrigin, build_panel
 from trading.sample import SAMPLE_FILE
 from trading.sources.faults import DataFaults
 from trading.sources.file import Checked, Series, check_source
@@ -34,7 +36,7 @@ DATASET_SUFFIX = ".parquet"
 
 
 def load_panel(
-    data: str | Path | Given | None = None,
+    data: str | Path | Given | Panel | None = None,
     *,
     config: DataConfig | None = None,
     symbols: Sequence[str] | None = None,
@@ -46,7 +48,7 @@ def load_panel(
 ) -> Panel:
     """The panel of a file, a folder, an imported dataset, data given in Python (a DataFrame that is long,
     wide or two-level, a Series of closes, frames or Series by symbol), the mock walks (`mock`) or, for None,
-    the shipped sample.
+    the shipped sample. A panel is cut: the answer is what its source would have given with these options.
 
     `symbols` keeps those columns, `universe` those members, in their time; `end` keeps bars up to it, a
     date inclusive; `seed` is the mock walks'. A path wins over a dataset of the same name.
@@ -54,9 +56,13 @@ def load_panel(
     Point in time: cutting or changing later rows (with sound values) changes nothing in the earlier ones.
     Raises: DataFaults with everything that is wrong with the input, DataError for unknown symbols and names.
     """
-    config = config or DataConfig()
     members = read_universe(Path(universe)) if universe is not None else None
     wanted = _wanted(symbols)
+    if isinstance(data, Panel):
+        from trading.sources.cut import cut_panel
+
+        return cut_panel(data, config=config, symbols=wanted, members=members, end=end)
+    config = config or DataConfig()
     if isinstance(data, str) and data == MOCK:
         names = wanted or (tuple(members) if members else None)
         return mock_panel(names, config, seed=seed, end=end, members=members)
@@ -90,7 +96,13 @@ def load_panel(
             left=_left(members),
         ),
     )
-    return _with_columns(panel)
+    unlisted = {
+        symbol: (one.known, one.days)
+        for symbol, one in series.items()
+        if symbol not in panel.symbols
+    }
+    origin = PanelOrigin(config, members, unlisted)
+    return with_columns(replace(panel, days=_days(panel, series), origin=origin))
 
 
 def _left(members: Mapping[str, Member] | None) -> list[str]:
@@ -99,7 +111,16 @@ def _left(members: Mapping[str, Member] | None) -> list[str]:
     )
 
 
-def _with_columns(panel: Panel) -> Panel:
+def _days(panel: Panel, series: Mapping[str, Series]) -> npt.NDArray[np.int64]:
+    """The date of each row's bars, [T]: what tells a symbol's date tells every other's at that moment."""
+    days = np.zeros(panel.rows, dtype=np.int64)
+    for one in series.values():
+        days[np.searchsorted(panel.times, one.known)] = one.days
+    return days
+
+
+def with_columns(panel: Panel) -> Panel:
+    """The same panel. Raises: DataError where nobody is visible in it."""
     if not panel.symbols:
         raise DataError(
             f"no member of the universe has a bar in {panel.name} while it is a member.",
@@ -139,9 +160,10 @@ def mock_panel(
         mock=True,
         calendar=config.calendar,
         sha256=hashlib.sha256(identity.encode()).hexdigest(),
+        origin=PanelOrigin(config, members, mock_seed=seed, mock_names=names),
         notes=("The prices are mock data: seeded random walks, not a market.",),
     )
-    return _with_columns(panel)
+    return with_columns(panel)
 
 
 def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
