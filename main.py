@@ -125,7 +125,16 @@ def run_options(command: Decorated) -> Decorated:
             metavar="SNAPSHOT",
             help="What the full agents remember as they begin: a memory.db or an export. [default: nothing]",
         ),
-        click.option("--no-risk", is_flag=True, help="Without the risk manager."),
+        click.option(
+            "--risk",
+            is_flag=True,
+            help="The risk limits for a strategy or weights of your own, which have none without it.",
+        ),
+        click.option(
+            "--no-risk",
+            is_flag=True,
+            help="No risk limits for the agents, which have them without it.",
+        ),
         runs_dir_option,
         click.option(
             "--seed", type=int, metavar="N", help="Seed of everything random. [default: seed]"

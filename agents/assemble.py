@@ -52,7 +52,7 @@ from trading.paper import (
     trade_rows,
 )
 from trading.price_warnings import known_warnings, warnings_note
-from trading.result import DataFacts, Run, RunOutcome, write_outputs
+from trading.result import DataFacts, LimitsSeen, Run, RunOutcome, write_outputs
 from trading.run import (
     Progress,
     Span,
@@ -89,7 +89,7 @@ MANY_TIMES_EQUITY = 2.0
 
 RESUMABLE = (
     "data", "symbols", "universe", "start", "end", "agents", "news", "memory", "strategy", "params",
-    "weights", "views", "no_risk", "speed", "steps",
+    "weights", "views", "risk", "no_risk", "speed", "steps",
 )  # fmt: skip
 """The options of a run that its manifest keeps."""
 PATHS = ("universe", "news", "memory", "weights", "views")
@@ -118,6 +118,7 @@ class RunOptions:
     params: tuple[tuple[str, str], ...] = ()
     weights: Path | pd.DataFrame | None = None
     views: Path | None = None
+    risk: bool = False
     no_risk: bool = False
     runs_dir: Path | None = None
     seed: int | None = None
@@ -145,7 +146,8 @@ AGENTS = ("full", "rules")
 @dataclass(frozen=True, slots=True, eq=False)
 class Deciders:
     """Who decides in a run, and how many bars they want first. `inputs` are files by hash; `learned` are the
-    learned parts of the full agents."""
+    learned parts of the full agents; `limits`: whether the risk limits are in force; `idle_limits`: which
+    of them were set and do not act."""
 
     agents: Agents
     risk: RiskManager | None
@@ -153,6 +155,19 @@ class Deciders:
     name: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedParts | None = None
+    limits: bool = True
+    idle_limits: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What of the settings does not act."""
+        if not self.idle_limits:
+            return []
+        cure = "leave out --no-risk" if self.name == "agents" else "give --risk"
+        verb = "does" if len(self.idle_limits) == 1 else "do"
+        return [
+            f"{', '.join(self.idle_limits)} {verb} not act: this run has no risk limits "
+            f"({cure} to have them)."
+        ]
 
     def news(self, panel: Panel, first: int, last: int) -> NewsCounts | None:
         """What became of the lines of `--news` in a run over these rows; None without such a file."""
@@ -281,7 +296,7 @@ def load_data(config: AthenaConfig, options: RunOptions) -> Panel:
 
 
 def _check_seed(panel: Panel, seed: int) -> None:
-    """Raises: DataError for mock walks of another seed than the run's, which a run on `mock` has of its own."""
+    """Raises: DataError for mock walks of another seed than the run's, by which `mock` is made."""
     made = None if panel.origin is None else panel.origin.mock_seed
     if made is not None and made != seed:
         raise DataError(
@@ -328,6 +343,8 @@ def build_deciders(
             )
         if not full:
             raise UsageError(f"{name} needs --agents full.", "The rules read neither.")
+    limited = limits_in_force(options)
+    idle = () if limited else limits_set(config)
     allow_short = config.trading.allow_short
     inputs: dict[str, str] = {}
     if options.universe is not None:
@@ -351,7 +368,7 @@ def build_deciders(
         warmup, name = int(getattr(strategy, "warmup", 0)), type(strategy).__name__
     execution = ExecutionAgent(config.agents.execution, config.trading.participation_frac)
     if strategy is not None:
-        risk = None if options.no_risk else RiskManager(config.agents.risk, allow_short)
+        risk = RiskManager(config.agents.risk, allow_short) if limited else None
         agents: Agents = StrategyAgents(
             strategy,
             execution,
@@ -359,7 +376,7 @@ def build_deciders(
             allow_short=allow_short,
             one_symbol=len(panel.symbols) == 1 and int(panel.leaves_at[0]) == NEVER,
         )
-        return Deciders(agents, risk, warmup, name, inputs)
+        return Deciders(agents, risk, warmup, name, inputs, limits=limited, idle_limits=idle)
 
     from agents.coordinator import Coordinator
     from agents.indicators import PanelIndicators, StreamIndicators
@@ -371,7 +388,7 @@ def build_deciders(
         views = read_views(options.views)
         check_known(views.symbols, panel.symbols, "--views")
         inputs["views"] = _sha256(options.views)
-    limits = _no_limits() if options.no_risk else config.agents.risk
+    limits = config.agents.risk if limited else _no_limits()
     risk = RiskManager(limits, allow_short)
     indicators = (
         StreamIndicators(config.agents) if streaming else PanelIndicators(panel, config.agents)
@@ -404,7 +421,37 @@ def build_deciders(
         mind=None if learned is None else learned.mind,
         count_tokens=None if learned is None else learned.count_tokens,
     )
-    return Deciders(coordinator, risk, warmup, name, inputs, learned)
+    return Deciders(coordinator, risk, warmup, name, inputs, learned, limited, idle)
+
+
+def limits_in_force(options: RunOptions) -> bool:
+    """Agents have the risk limits unless `no_risk`; a strategy or weights of one's own with `risk` alone.
+
+    Raises: UsageError where both are asked for.
+    """
+    if options.risk and options.no_risk:
+        raise UsageError("--risk and --no-risk contradict each other.", "Give one of them.")
+    if options.strategy is not None or options.weights is not None:
+        return options.risk
+    return not options.no_risk
+
+
+def limits_set(config: AthenaConfig) -> tuple[str, ...]:
+    """The settings of `agents.risk` that are not the defaults, `agents.risk.max_var_frac=0.01`."""
+    risk, default = config.agents.risk, RiskConfig()
+    return tuple(
+        f"agents.risk.{name}={getattr(risk, name)}"
+        for name in RiskConfig.model_fields
+        if getattr(risk, name) != getattr(default, name)
+    )
+
+
+def _limits_seen(deciders: Deciders) -> LimitsSeen:
+    if deciders.risk is None or not deciders.limits:
+        return LimitsSeen(in_force=False)
+    tally = deciders.risk.tally
+    asked = tally.asked_frac / tally.reviews if tally.reviews else None
+    return LimitsSeen(True, tally.cut, asked)
 
 
 def _no_limits() -> RiskConfig:
@@ -444,7 +491,7 @@ def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
 def run_notes(account: Account, deciders: Deciders) -> list[str]:
     """What happened in a run that its figures do not show by themselves."""
     panel, last = account.tape.panel, account.tape.row
-    notes = warnings_note(known_warnings(panel, last))
+    notes = [*warnings_note(known_warnings(panel, last)), *deciders.notes()]
     for symbol, row in account.broker.delisted:
         closes = panel.stack[CLOSE, row + 1 : last + 1, panel.symbols.index(symbol)]
         again = " Its bars came back later." if bool(np.any(~np.isnan(closes))) else ""
@@ -547,6 +594,7 @@ def outcome_of(
         status="interrupted" if interrupted else "done",
         reason_counts=account.bound,
         news=None if news is None else news.to_dict(),
+        limits=_limits_seen(deciders),
         training_cutoff=cutoff,
         bars_inside_cutoff=None
         if cutoff is None

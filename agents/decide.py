@@ -164,6 +164,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
         notes=[
             *panel.notes,
+            *deciders.notes(),
             *doubtful,
             *([] if news is None else news.notes()),
             *_book_notes(holdings, unpriced, record["as_of"]),

@@ -107,6 +107,16 @@ class RiskThought(Thought):
     drawdown: DrawdownState
 
 
+@dataclass(slots=True)
+class LimitTally:
+    """How many reviews there were, in how many something was cut, and the gross weights asked for, in sum (a
+    hold asks for what is held)."""
+
+    reviews: int = 0
+    cut: int = 0
+    asked_frac: float = 0.0
+
+
 class RiskManager(BaseAgent[RiskThought, VerdictAction]):
     """Reviews wanted weights once per step (`core.protocols.RiskReview`).
 
@@ -129,6 +139,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         self._watches_sectors = config.max_sector_frac is not None and bool(config.sectors)
         self._slack = 1.0 + config.tolerance_frac
         self.drawdown = DrawdownState()
+        self.tally = LimitTally()
         self._returns = ReturnsWindow(config.lookback_bars)
         self._sorted = SortedReturns(config.lookback_bars)
         self._sector_names = sorted(set(config.sectors.values()))
@@ -231,6 +242,9 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         hold: BoolArray = np.isnan(wanted_frac)
         target: FloatArray = np.where(hold, held_frac, wanted_frac)
         start = target
+        tally = self.tally
+        tally.reviews += 1
+        tally.asked_frac += float(_SUM(np.abs(start)))
         bound: list[tuple[str, BoolArray]] = []
 
         def note(code: str, fresh: FloatArray) -> FloatArray:
@@ -265,6 +279,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
                 target = fresh
         if not bound:
             return wanted_frac, ()
+        tally.cut += 1
         return self._conclude(
             wanted_frac, held_frac, start, target, bound=bound, symbols=history.symbols
         )
@@ -467,6 +482,9 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
         returns = self._sorted.follow(history) if self._watches_tail else []
         hold = math.isnan(wanted)
         target = start = held if hold else wanted
+        tally = self.tally
+        tally.reviews += 1
+        tally.asked_frac += abs(start)
         slack = self._slack
         reasons: list[str] = []
         if target < 0.0 and not self._allow_short:
@@ -514,6 +532,7 @@ class RiskManager(BaseAgent[RiskThought, VerdictAction]):
                     reasons += codes
         if target == start:
             return wanted, ()
+        tally.cut += 1
         allowed = round(target * _GRID) / _GRID + 0.0
         if abs(allowed) > abs(start):
             allowed = start

@@ -84,15 +84,15 @@ def backtest(
 ) -> Run:
     """A backtest as `athena backtest` runs it; works inside a running event loop.
 
-    `data`: a path, a frame (long, wide, or with two levels of columns), frames or Series of closes by symbol, a
-    Series of closes, a panel, "mock", or None for the shipped sample: whatever its form, the same options give
-    the same run. A panel keeps the `data.*` settings that it was read with. `strategy`: an
+    `data`: a path, a frame (long, wide, or with two levels of columns), frames or Series of closes by
+    symbol, a Series of closes, a panel, "mock", or None for the shipped sample: whatever its form, the same
+    options give the same run. A panel keeps the `data.*` settings that it was read with. `strategy`: an
     object with `decide`, or "FILE.py:Class" with `params` for its constructor. `weights`: a frame (long or
     times x symbols) or a path. `agents`: "full", with the language model, `news` and what `memory` has at
-    the start, or "rules" alone. `risk`: the risk limits for a strategy or weights, which have none without it;
-    `no_risk`: none for the agents, which have them. `config`: a whole configuration, or nested mappings, or the path of a YAML or
-    JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the command: over a
-    file, under mappings.
+    the start, or "rules" alone. `risk`: the limits for a strategy or weights, which have none
+    without it; `no_risk`: none for the agents. `config`: a whole configuration, or nested mappings, or the
+    path of a YAML or JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the
+    command: over a file, under mappings.
     Raises: as the command; every error is a `core.errors.AthenaError`.
     """
     from agents.assemble import RunOptions
@@ -139,8 +139,8 @@ def load_panel(
     config: AthenaConfig | Mapping[str, Any] | str | Path | None = None,
     seed: int | None = None,
 ) -> Panel:
-    """The bars of a file, a folder, a dataset, data in any form of Python or the shipped sample as a panel, with
-    the options of `backtest`; a panel is cut.
+    """The bars of a file, a folder, a dataset, data in any form of Python or the shipped sample as a panel,
+    with the options of `backtest`; a panel is cut.
 
     Raises: DataError with every fault of the data.
     """
@@ -160,7 +160,10 @@ def load_panel(
 
 
 def _kept_to(data: object, config: AthenaConfig, given: Set[str]) -> AthenaConfig:
-    """The settings with the `data.*` of a panel, if the data are one. Raises: DataError for others of `given`."""
+    """The settings with the `data.*` of a panel, if the data are one.
+
+    Raises: DataError where `given` has others.
+    """
     from trading.panel import Panel
 
     if not isinstance(data, Panel):

@@ -46,6 +46,7 @@ from trading.metrics import (
 from trading.panel import NO_VOLUME
 from trading.portfolio import RoundTrip
 from trading.report.curves import Curves
+from trading.report.words import limits_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,6 +126,16 @@ class BenchmarkOutcome:
     costs_usd: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class LimitsSeen:
+    """What the risk limits did to a run: in how many decisions something was cut, and the mean gross weight
+    that was asked for, None where nobody counted."""
+
+    in_force: bool = False
+    cut: int = 0
+    wanted_exposure_frac: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RunOutcome:
     """All that a run knows at its end, finished or interrupted.
@@ -158,6 +169,7 @@ class RunOutcome:
     decided_by: str = "agents"
     status: Status = "done"
     reason_counts: Mapping[str, int] = field(default_factory=dict)
+    limits: LimitsSeen = LimitsSeen()
     command: str = ""
     training_cutoff: str | None = None
     bars_inside_cutoff: int | None = None
@@ -209,7 +221,7 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
 
     Additions: `status initial_cash_usd bars_per_year decided_by command`, `costs.traded_usd`,
     `costs.*_bps` (of the value traded by the run), `benchmark.costs_usd`, `drawdowns[]`, `years[]`,
-    `limits{reason: count}`, `notes[]` and `curve` (at most `CURVE_POINTS` points, for drawing
+    `limits` (`_limits`), `notes[]` and `curve` (at most `CURVE_POINTS` points, for drawing
     only).
     """
     return {
@@ -248,7 +260,7 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
         "trades": len(outcome.round_trips),
         "drawdowns": [each.to_dict() for each in drawdowns(outcome.equity_usd, outcome.times)],
         "years": _years(outcome),
-        "limits": dict(sorted(outcome.reason_counts.items(), key=lambda item: (-item[1], item[0]))),
+        "limits": _limits(outcome),
         "training_cutoff": outcome.training_cutoff,
         "bars_inside_cutoff": outcome.bars_inside_cutoff,
         "news": outcome.news,
@@ -257,6 +269,26 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
         "evidence": None,
         "seconds": round(outcome.seconds, 3),
     }
+
+
+def _limits(outcome: RunOutcome) -> dict[str, Any]:
+    """What the limits did: `cut` of `decisions`, so that `exposure_frac` (the mean gross exposure held) stands
+    instead of `wanted_exposure_frac` (the mean gross weight asked for); `reasons` counts, for every code, the
+    verdicts in which it stood, those of the account included; `sentence` says it, or is null."""
+    seen = outcome.limits
+    limits: dict[str, Any] = {
+        "in_force": seen.in_force,
+        "decisions": len(outcome.times),
+        "cut": seen.cut,
+        "exposure_frac": finite(float(np.mean(outcome.exposure_frac)))
+        if len(outcome.times)
+        else None,
+        "wanted_exposure_frac": seen.wanted_exposure_frac,
+        "reasons": dict(
+            sorted(outcome.reason_counts.items(), key=lambda item: (-item[1], item[0]))
+        ),
+    }
+    return {**limits, "sentence": limits_sentence(limits)}
 
 
 def notes(outcome: RunOutcome) -> list[str]:

@@ -75,7 +75,7 @@ def test_the_summary_has_every_promised_key_and_the_arithmetic_is_right() -> Non
     ]
     assert summary["metrics"]["hit_rate_frac"] == 0.5
     assert summary["benchmark"]["metrics"]["hit_rate_frac"] is None
-    assert list(summary["limits"].items()) == [("position", 5), ("gross", 2)]
+    assert list(summary["limits"]["reasons"].items()) == [("position", 5), ("gross", 2)]
 
 
 def test_a_run_without_a_trade_has_no_costs_in_basis_points() -> None:

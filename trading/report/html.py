@@ -64,7 +64,8 @@ def report_html(
             for name, trips in (("Best", won), ("Worst", lost))
             if trips
         ],
-        limits=summary.get("limits", {}),
+        limits=words.limit_reasons(summary),
+        limits_sentence=words.limits_sentence(summary.get("limits") or {}),
         words=words,
     )
 
@@ -78,6 +79,7 @@ def notebook_html(summary: Mapping[str, Any], curves: Curves) -> str:
         mock=summary["data"]["mock"],
         benchmark_name=curves.benchmark_name,
         metric_rows=words.metric_rows(summary),
+        limits_sentence=words.limits_sentence(summary.get("limits") or {}),
         picture=picture,
     )
 

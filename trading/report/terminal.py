@@ -79,6 +79,9 @@ def _headline(summary: Json, console: Console) -> None:
     _line(console, f"{summary['mode']}{status}: {symbol_list(data['symbols'])}", "bold")
     source = "mock data" if data["mock"] else f"data {data['name']}"
     _line(console, f"{words.day(data['start'])} to {words.day(data['end'])}, {source}")
+    cut = words.limits_sentence(summary.get("limits") or {})
+    if cut is not None:
+        _line(console, f"{cut[0].upper()}{cut[1:]}", "bold yellow")
 
 
 def _chart(summary: Json, console: Console) -> None:
@@ -141,9 +144,9 @@ def _drawdowns(summary: Json, console: Console) -> None:
 
 
 def _limits(summary: Json, console: Console) -> None:
-    limits = summary.get("limits")
-    if limits:
-        bound = ", ".join(f"{reason} {times:,}" for reason, times in limits.items())
+    reasons = words.limit_reasons(summary)
+    if reasons:
+        bound = ", ".join(f"{reason} {times:,}" for reason, times in reasons.items())
         _line(console, f"Verdicts by limit: {bound}")
 
 

@@ -124,3 +124,21 @@ def drawdown_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, 
         )
         for each in summary.get("drawdowns", ())
     ]
+
+
+def limits_sentence(limits: Mapping[str, Any]) -> str | None:
+    """`limits cut 575 of 596 decisions: exposure 48 % instead of 100 %`; None where nothing was cut."""
+    if not limits.get("cut"):
+        return None
+    held, wanted = limits["exposure_frac"], limits["wanted_exposure_frac"]
+    return (
+        f"limits cut {count(limits['cut'])} of {count(limits['decisions'])} decisions: "
+        f"exposure {percent(held, 0)} instead of {percent(wanted, 0)}"
+    )
+
+
+def limit_reasons(summary: Mapping[str, Any]) -> Mapping[str, int]:
+    """How often each reason code stood in a verdict; a run of an earlier version has nothing else there."""
+    limits: Mapping[str, Any] = summary.get("limits") or {}
+    reasons: Mapping[str, int] = limits.get("reasons", {}) if "decisions" in limits else limits
+    return reasons

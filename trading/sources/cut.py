@@ -161,7 +161,7 @@ def _until(bars: Mapping[str, Bars], end: datetime | date | str | None) -> dict[
 
 
 def refuse_other_settings(panel: Panel, config: DataConfig, given: Set[str] | None = None) -> None:
-    """Raises: DataError where a setting (of `given`, or of all) is not the one that the panel was read with."""
+    """Raises: DataError where a setting (of `given`, or of all) is not what the panel was read with."""
     origin = panel.origin
     if origin is None:
         wrong = [] if config.calendar == panel.calendar else [("calendar", panel.calendar)]
