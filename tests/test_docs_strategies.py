@@ -174,10 +174,10 @@ def test_the_risk_manager_halves_the_first_step_and_asking_again_completes_it(
     reader: Reader,
 ) -> None:
     run = reader.runs(
-        "athena backtest --strategy risk_parity.py:RiskParity --end 2000-07-31"
+        "athena backtest --strategy risk_parity.py:RiskParity --risk --end 2000-07-31"
         " --set agents.risk.max_var_frac=null --set agents.risk.max_expected_shortfall_frac=null"
     )
-    assert run.summary["limits"]["turnover_limit"] > 0
+    assert run.summary["limits"]["reasons"]["turnover_limit"] > 0
     first, second, third = run.weights.sum(axis=1).iloc[:3]
     # 25 % of equity one way is 50 % bought; the next bar the other half, but for what it drifted.
     assert first == pytest.approx(0.5, abs=1e-6)
@@ -206,7 +206,7 @@ def test_the_pair_is_dollar_neutral_and_trades_to_the_end(
     assert np.abs(np.mean(nets)) < 0.005
     assert len(run.trades) > 100
     assert run.summary["costs"]["borrow_usd"] > 0.0
-    assert "short_not_allowed" not in run.summary["limits"]
+    assert "short_not_allowed" not in run.summary["limits"]["reasons"]
     assert last_fill(run) > "2012-09"
 
 

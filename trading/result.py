@@ -272,9 +272,9 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
 
 
 def _limits(outcome: RunOutcome) -> dict[str, Any]:
-    """What the limits did: `cut` of `decisions`, so that `exposure_frac` (the mean gross exposure held) stands
-    instead of `wanted_exposure_frac` (the mean gross weight asked for); `reasons` counts, for every code, the
-    verdicts in which it stood, those of the account included; `sentence` says it, or is null."""
+    """What the limits did: `cut` of `decisions`, so that `exposure_frac` (mean gross exposure held) stands
+    instead of `wanted_exposure_frac` (the mean gross weight asked for); `reasons` counts, for every code,
+    the verdicts in which it stood, those of the account included; `sentence` says it, or is null."""
     seen = outcome.limits
     limits: dict[str, Any] = {
         "in_force": seen.in_force,
