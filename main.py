@@ -340,12 +340,19 @@ def runs_show(
     """The summary of RUN: a path, a name, the beginning of one, or `last`."""
     config = common.config(runs_dir=runs_dir)
     from agents.terminal import render_integrity
+    from core.errors import UsageError
     from core.runlog import find_run
     from core.seals import integrity
     from trading.report.terminal import render_backtest, render_trades
     from trading.result import Run
 
     found = Run(find_run(run, config.runs_dir))
+    training = "data" not in found.summary
+    if training and (trades or forecasts):
+        raise UsageError(
+            f"the run {found.path.name} is a training: it has no trades and tells no forecasts.",
+            "Leave out --trades and --forecasts.",
+        )
     more: dict[str, Any] = {"integrity": integrity(found.path).to_dict()}
     if trades:
         more["round_trips"] = found.trades.to_dict("records")
@@ -356,7 +363,12 @@ def runs_show(
     if common.json:
         emit_json(found.to_dict() | more)
         return
-    render_backtest(found.to_dict(), console())
+    if training:
+        from agents.terminal import render_facts
+
+        render_facts(found.to_dict(), console())
+    else:
+        render_backtest(found.to_dict(), console())
     if trades:
         render_trades(found.trades, console())
     if forecasts:

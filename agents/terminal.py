@@ -5,7 +5,7 @@ Texts of entries and news are never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -216,3 +216,32 @@ def _signed_percent(frac: float | None) -> str:
 def _percent(frac: float | None) -> str:
     """A loss or a share, which has no sign of its own."""
     return "-" if frac is None else f"{100.0 * frac:.2f} %"
+
+
+def render_facts(summary: Json, console: Console) -> None:
+    """What a run that is no backtest (a training) came to: every figure of its summary by name."""
+    _table(console, ("figure", "value"), list(_facts(summary)))
+
+
+def _facts(tree: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _facts(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+            for at, each in enumerate(value):
+                yield from _facts(each, f"{prefix}{name}[{at}].")
+        else:
+            yield f"{prefix}{name}", _fact(value)
+
+
+def _fact(value: object) -> str:
+    """A figure in few digits; a count stays whole."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(_fact(each) for each in value)
+    return str(value)

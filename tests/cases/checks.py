@@ -1,4 +1,4 @@
-"""Runs a case's own `check.py` as a user would: another process, with `athena` on the PATH."""
+"""Runs a case's own script as a user would: another process, with `athena` on the PATH."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(case: str, folder: Path) -> str:
-    """The last line that `check.py` of a case prints; `folder` is for the command that it calls."""
+    """The last line that a case's one script prints; `folder` is for the command that it calls."""
+    (script,) = (DATA / case).glob("*.py")
     shim = folder / "bin" / "athena"
     shim.parent.mkdir(parents=True)
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "main.py"}" "$@"\n')
@@ -21,7 +22,7 @@ def check(case: str, folder: Path) -> str:
     python_path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
     environment = {**os.environ, "PATH": path, "PYTHONPATH": python_path, "ATHENA": str(shim)}
     done = subprocess.run(
-        [sys.executable, str(DATA / case / "check.py")],
+        [sys.executable, str(script)],
         env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     lines = done.stdout.strip().splitlines()

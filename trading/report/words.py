@@ -31,7 +31,10 @@ def ratio(value: float | None) -> str:
 
 
 def days(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.0f}" if value >= 10.0 else f"{value:,.1f}"
+    if value is None:
+        return NONE
+    whole = value >= 10.0 or value == int(value)
+    return f"{value:,.0f}" if whole else f"{value:,.1f}"
 
 
 def times_per_year(value: float | None) -> str:
