@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.why import limits_of, recalled_of, views_of
+from agents.reasons import limits_of, views_of
+from agents.why import recalled_of
 from core.records import record_of
 from core.runlog import STEPS
 from memory.stores.decisions import DecidedOrder, DecidedView, RecalledVersion

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = Mapping[str, Any]
+FILLS_SHOWN = 3
 
 
 def _table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -108,7 +109,8 @@ def render_integrity(report: Json, console: Console) -> None:
 
 def render_why(report: Json, console: Console) -> None:
     """The chain in a dozen lines."""
-    from agents.why import RECALLED_SHOWN, told_chances
+    from agents.reasons import told_chances
+    from agents.why import RECALLED_SHOWN
 
     order = report["order"]
     if order is None:
@@ -124,6 +126,7 @@ def render_why(report: Json, console: Console) -> None:
             f"{order['id']}: {order['side']} {report['symbol']} {size}, {order['type']}, decided at "
             f"{report['as_of']}",
         )
+        _say(console, f"because     {_printable(report['reason'])}")
     if report["target"] is not None:
         _say(
             console, f"target      {_percent(report['target'])} of {report['equity_usd']:,.2f} USD"
@@ -159,6 +162,46 @@ def render_why(report: Json, console: Console) -> None:
     more = len(report["recalled"]) - RECALLED_SHOWN
     if more > 0:
         _say(console, f"            and {more} more entries")
+    if order is not None:
+        _outcome(report, console)
+
+
+def _outcome(report: Json, console: Console) -> None:
+    """What became of an order: fills, costs, the round trip, and what was not filled."""
+    fills = report["fills"]
+    for fill in fills[:FILLS_SHOWN]:
+        _say(
+            console,
+            f"filled      {fill['quantity']:+,.6g} at {fill['price']:,.6g}, in the bar of {fill['as_of']}",
+        )
+    if len(fills) > FILLS_SHOWN:
+        _say(console, f"            and {len(fills) - FILLS_SHOWN} more fills")
+    if fills:
+        costs = report["costs"]
+        _say(
+            console,
+            f"costs       {costs['total_usd']:,.2f} USD: commission {costs['commission_usd']:,.2f}, spread "
+            f"{costs['spread_usd']:,.2f}, impact {costs['impact_usd']:,.2f}",
+        )
+    for each in report["unfilled"]:
+        left = "all of it" if each["quantity"] is None else f"{each['quantity']:,.6g} shares"
+        _say(console, f"not filled  {left}: {each['reason']}, at {each['as_of']}")
+    if not fills and not report["unfilled"]:
+        _say(console, "not filled  the records have neither a fill nor a cause")
+    trade = report["trade"]
+    if trade is not None and trade["status"] == "closed":
+        _say(
+            console,
+            f"trade       {trade['quantity']:+,.6g} from {trade['entry_time']} at "
+            f"{trade['entry_price']:,.6g} to {trade['exit_time']} at {trade['exit_price']:,.6g}: "
+            f"{trade['pnl_usd']:+,.2f} USD after costs",
+        )
+    elif trade is not None:
+        _say(
+            console,
+            f"trade       open since {trade['entry_time']}: {trade['quantity']:+,.6g} at "
+            f"{trade['average_price']:,.6g} on average when the records end",
+        )
 
 
 def _percent(frac: float) -> str:

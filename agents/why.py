@@ -1,8 +1,9 @@
 """Why an order was sent, or none: `athena why RUN --order ID`, or `--at TIME --symbol S`.
 
 Follows the chain from the records of a run: order -> target -> views and forecasts -> recalled entries, by id
-and version -> operations that wrote them; and the limits that bound. Texts of entries come from the run's
-memory. Refuses to guess: what does not stand in a record is not told.
+and version -> operations that wrote them; the limits that bound; and on to the fills, what they cost, the
+round trip they belong to, and what was not filled. Texts of entries come from the run's memory. Refuses to
+guess: what does not stand in a record is not told.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from agents.forecasts import WHOLE
+from agents.reasons import AGENTS, Decider, forecasts_of, limits_of, reason_of, views_of
+from agents.trade_chain import costs_of, fills_of, trade_of, unfilled_of
 from core.errors import MemoryRefused, MemoryStoreError, RunFolderError, UsageError
 from core.memories import OperationRecord, Version
 from core.protocols import MemoryStore
-from core.runlog import STEPS
+from core.runlog import MANIFEST, STEPS, SUMMARY, read_manifest
+from core.symbols import match_symbol
 from memory.stores.sqlite import SqliteStore
 
 RECALLED_SHOWN = 5
-SMALL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ async def explain(
         raise RunFolderError(
             f"{run_dir / STEPS} cannot be read: {error.strerror or error}.", "Run it again."
         ) from error
+    if symbol is not None:
+        symbol = known_symbol(symbol, lines, run_dir)
     asked = find_decision(lines, order=order, at=at, symbol=symbol)
     record, name = asked.record, asked.symbol
     recalled = recalled_of(record, name)
@@ -115,62 +120,76 @@ async def explain(
             store = SqliteStore(memory, read_only=True)
         if store is not None:
             operations = await _trace(store, recalled)
-    limits = limits_of(record, name)
+    order_sent = None if asked.order is None else dict(asked.order)
+    reason = reason_of(record, name, decider_of(run_dir), order_sent)
+    fills = [] if order_sent is None else fills_of(lines, order_sent["id"])
     return {
         "as_of": record["as_of"],
         "symbol": name,
-        "order": None if asked.order is None else dict(asked.order),
+        "order": order_sent,
+        "reason": reason,
         "target": record["targets"].get(name),
-        "why_not": None if asked.order is not None else _why_not(record, name, limits),
+        "why_not": None if order_sent is not None else reason,
+        "fills": fills,
+        "costs": costs_of(fills),
+        "trade": trade_of(lines, name, fills),
+        "unfilled": [] if order_sent is None else unfilled_of(lines, order_sent["id"]),
         "views": views_of(record, name),
-        "forecasts": _forecasts(record, name),
+        "forecasts": forecasts_of(record, name),
         "recalled": recalled,
         "operations": operations,
-        "limits": limits,
+        "limits": limits_of(record, name),
         "messages": list(record["messages"]),
         "position": record["positions"].get(name, 0.0),
         "equity_usd": record["equity_usd"],
     }
 
 
-def limits_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
-    """What bound a symbol, and from where to where."""
-    return [
-        {
-            "reason": reason,
-            "wanted_frac": verdict["wanted_frac"],
-            "allowed_frac": verdict["allowed_frac"],
-        }
-        for verdict in record["verdict"]
-        if verdict["symbol"] == symbol
-        for reason in verdict["reasons"]
-    ]
-
-
-def views_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
-    """What each agent that spoke held of a symbol."""
-    found = []
-    for agent, columns in record["views"].items():
-        if symbol in columns["symbols"]:
-            place = columns["symbols"].index(symbol)
-            found.append(
-                {
-                    "agent": agent,
-                    "expected_return_frac": columns["expected_return_frac"][place],
-                    "confidence_frac": columns["confidence_frac"][place],
-                }
-            )
+def known_symbol(name: str, lines: Sequence[bytes], run_dir: Path) -> str:
+    """The symbol of the run that a name means. Raises: UsageError, with the nearest, where there is none."""
+    manifest = read_manifest(run_dir) if (run_dir / MANIFEST).is_file() else {}
+    known: set[str] = set(manifest.get("data", {}).get("symbols", ()))
+    found = match_symbol(name, known)
+    if found is not None:
+        return found
+    for line in lines:  # a feed without end lists symbols that its manifest does not have
+        known |= symbols_in(orjson.loads(line))
+    found = match_symbol(name, known)
+    if found is None:
+        near = get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        some = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
+        raise UsageError(f"the run has no symbol {name!r}.", f"{hint}It has {some or 'none'}.")
     return found
 
 
-def _forecasts(record: Mapping[str, Any], symbol: str) -> dict[str, list[float]]:
+def symbols_in(record: Mapping[str, Any]) -> set[str]:
+    """Every symbol that a record names."""
     told = record["forecasts"]
-    if not told or symbol not in told["symbols"]:
-        return {}
-    place = told["symbols"].index(symbol)
     return {
-        source: rows[place] for source, rows in told["chances"].items() if rows[place] is not None
+        *record["targets"],
+        *record["positions"],
+        *record.get("reasons", ()),
+        *(each["symbol"] for key in ("orders", "fills", "verdict") for each in record[key]),
+        *(symbol for columns in record["views"].values() for symbol in columns["symbols"]),
+        *(told["symbols"] if told else ()),
     }
+
+
+def decider_of(run_dir: Path) -> Decider:
+    """Who decided a run, as its summary says; before it has one, as the options of its manifest do."""
+    manifest = read_manifest(run_dir) if (run_dir / MANIFEST).is_file() else {}
+    analyst = manifest.get("config", {}).get("agents", {}).get("analyst", {})
+    horizon = analyst.get("horizon_bars")
+    summary = run_dir / SUMMARY
+    if summary.is_file():
+        name = orjson.loads(summary.read_bytes()).get("decided_by")
+        if name:
+            return Decider(name, horizon)
+    asked = manifest.get("asked") or {}
+    if asked.get("strategy"):
+        return Decider(str(asked["strategy"]).rpartition(":")[2], horizon)
+    return Decider("weights" if asked.get("weights") else AGENTS, horizon)
 
 
 def recalled_of(record: Mapping[str, Any], symbol: str) -> list[dict[str, Any]]:
@@ -212,27 +231,3 @@ def _operation(operation: OperationRecord, version: Version) -> dict[str, Any]:
         "recorded_at": recorded.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "source": version.source,
     }
-
-
-def _why_not(record: Mapping[str, Any], symbol: str, limits: Sequence[Mapping[str, Any]]) -> str:
-    """Why no order was sent, from what the record says."""
-    held = record["positions"].get(symbol, 0.0)
-    target = record["targets"].get(symbol)
-    if limits and abs(limits[-1]["allowed_frac"]) < SMALL and not held:
-        return f"{limits[-1]['reason']} left nothing of what was wanted."
-    if target is not None:
-        return "What is held is the target already."
-    known = any(symbol in columns["symbols"] for columns in record["views"].values())
-    if held:
-        return (
-            "It was held: the wanted change lay inside the no-trade band, or nothing could be said."
-        )
-    if not known:
-        return "Nobody had a view on it: it had no bar yet, or too few."
-    return "Nothing was wanted: the mixed signal was not above zero, or too small to trade."
-
-
-def told_chances(forecasts: Mapping[str, Sequence[float]]) -> tuple[float, float] | None:
-    """(chance of a fall, chance of a rise) as all sources together told them."""
-    whole = forecasts.get(WHOLE)
-    return None if whole is None else (sum(whole[:2]), sum(whole[3:]))

@@ -90,7 +90,7 @@ def test_a_limit_says_what_was_wanted_and_what_it_gave(
     assert limit["wanted_frac"] == verdict["wanted_frac"]
     assert limit["allowed_frac"] == verdict["allowed_frac"]
     shown = athena("why", *words).stdout
-    assert f"wanted {100 * verdict['wanted_frac']:.1f} %, {reason} gave" in shown
+    assert f"wanted {100 * verdict['wanted_frac']:.2f} %, {reason} gave" in shown
     assert len(shown.splitlines()) <= 20
 
 
@@ -101,9 +101,96 @@ def test_a_trade_not_made_has_its_reason(lived: dict[str, Any], athena: Athena) 
     told = ask(athena, str(lived["folder"]), "--at", step["as_of"][:10], "--symbol", quiet)
     assert told["order"] is None
     assert told["why_not"]
-    assert ask(athena, str(lived["folder"]), "--at", "2099-01-01", "--symbol", "NONE")[
-        "why_not"
-    ] == ("Nobody had a view on it: it had no bar yet, or too few.")
+    assert told["why_not"] == told["reason"]
+    assert (told["fills"], told["unfilled"], told["trade"]) == ([], [], None)
+
+
+def test_a_symbol_that_the_run_does_not_have_is_refused_with_the_nearest(
+    lived: dict[str, Any], athena: Athena
+) -> None:
+    folder, at = str(lived["folder"]), lived["steps"][-1]["as_of"]
+    done = athena("why", folder, "--at", at, "--symbol", "SPLITT", "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert "no symbol 'SPLITT'" in error["message"]
+    assert "Did you mean SPLIT?" in error["cure"]
+    assert ask(athena, folder, "--at", at, "--symbol", "$split")["symbol"] == "SPLIT"
+
+
+SAYS = """
+from athena import Target
+class Says:
+    def decide(self, history, state):
+        day = len(history)
+        if day == 1:
+            return {"A": Target(0.5, reason="it is cheap"), "B": Target(None, reason="no idea")}
+        if day == 2:
+            return {"A": Target(0.0, reason="it was sold on Friday")}
+        if day == 3:
+            return {"A": Target(0.5, limit_price=1.0)}
+        return None
+"""
+BARS = """date,symbol,open,high,low,close
+2020-01-02,A,10,10,10,10
+2020-01-02,B,10,10,10,10
+2020-01-03,A,10,12,10,12
+2020-01-03,B,10,10,10,10
+2020-01-06,A,15,15,15,15
+2020-01-06,B,10,10,10,10
+2020-01-07,A,15,15,15,15
+2020-01-07,B,10,10,10,10
+"""
+FREE = ["commission_bps=100", "half_spread_bps=0", "impact_coefficient=0"]
+
+
+@pytest.fixture
+def told(tmp_path: Path, athena: Athena) -> str:
+    (tmp_path / "says.py").write_text(SAYS)
+    (tmp_path / "bars.csv").write_text(BARS)
+    costs = [word for setting in FREE for word in ("--set", f"trading.{setting}")]
+    words = ["--data", "bars.csv", "--strategy", "says.py:Says", "--no-risk", *costs]
+    done = athena("backtest", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["run_dir"])
+
+
+def test_an_order_of_ones_own_strategy_leads_on_to_its_fill_and_its_trade(
+    told: str, athena: Athena
+) -> None:
+    # 100000 x 0.5 / 10 = 5000 shares at 10, commission 1 % = 500; sold at 15 for 75000, commission 750.
+    bought = ask(athena, told, "--order", "o1")
+    assert bought["reason"] == "Says: it is cheap. The target is 50.00 % of the equity."
+    ((fill,), costs) = bought["fills"], bought["costs"]
+    assert (fill["as_of"][:10], fill["quantity"], fill["price"]) == ("2020-01-03", 5_000.0, 10.0)
+    assert (costs["commission_usd"], costs["total_usd"]) == (500.0, 500.0)
+    assert bought["unfilled"] == []
+    trade = bought["trade"]
+    assert (trade["status"], trade["entry_price"], trade["exit_price"]) == ("closed", 10.0, 15.0)
+    assert trade["pnl_usd"] == pytest.approx(25_000.0 - 500.0 - 750.0)
+    sold = ask(athena, told, "--order", "o2")
+    assert sold["reason"] == "Says: it was sold on Friday. The target is 0 %."
+    assert sold["trade"] == trade
+    shown = " ".join(athena("why", told, "--order", "o1").stdout.split())
+    assert "because Says: it is cheap." in shown
+    assert "filled +5,000 at 10, in the bar of 2020-01-03" in shown
+    assert "+23,750.00 USD after costs" in shown
+
+
+def test_what_was_not_filled_has_its_cause_and_what_was_not_said_is_not_told(
+    told: str, athena: Athena
+) -> None:
+    limit = ask(athena, told, "--order", "o3")
+    assert limit["fills"] == []
+    assert limit["trade"] is None
+    assert [each["reason"] for each in limit["unfilled"]] == ["limit"]
+    assert limit["reason"] == "Says gave no reason. The target is 50.00 % of the equity."
+    assert ": limit, at 2020-01-07" in athena("why", told, "--order", "o3").stdout
+    kept = ask(athena, told, "--at", "2020-01-02", "--symbol", "B")["why_not"]
+    assert kept == "Says: no idea. Nothing is held, and no target above 0 % came of it."
+    never = ask(athena, told, "--at", "2020-01-06", "--symbol", "B")["why_not"]
+    assert never == (
+        "Says gave no reason. Nothing is held, and the record has no view, target or order of it."
+    )
 
 
 def test_a_question_about_nothing_is_the_askers_mistake(lived: dict[str, Any]) -> None:
