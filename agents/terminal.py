@@ -204,10 +204,6 @@ def _outcome(report: Json, console: Console) -> None:
         )
 
 
-def _percent(frac: float) -> str:
-    return f"{100.0 * frac:.1f} %"
-
-
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
