@@ -39,7 +39,8 @@ from core.errors import DataError, RunFolderError, UsageError
 from core.jsontext import json_bytes
 from core.locks import held_by_another
 from core.protocols import Agents, Strategy
-from core.runlog import BOOK, MANIFEST, RunFolder, find_run, read_manifest, run_status
+from core.runlog import BOOK, RunFolder, find_run, read_manifest, run_status
+from core.seals import MANIFEST
 from trading.calendar import bars_per_year
 from trading.engine import Account
 from trading.panel import CLOSE, NEVER, Panel

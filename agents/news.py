@@ -162,7 +162,8 @@ class NewsFeed:
         column = {symbol: at for at, symbol in enumerate(panel.symbols)}
         moments = np.array([to_micros(time) for time in self._times], dtype="datetime64[us]")
         rows = np.searchsorted(panel.times, moments.astype(panel.times.dtype), side="left")
-        passed: Counter[PassedOver] = Counter(duplicate=self._duplicate, empty_text=self._empty)
+        passed: Counter[PassedOver] = Counter()
+        passed["duplicate"], passed["empty_text"] = self._duplicate, self._empty
         unknown: Counter[str] = Counter()
         used = 0
         for line, row in zip(self._lines, rows.tolist(), strict=True):

@@ -69,8 +69,9 @@ class Section(BaseModel):
 class DataConfig(Section):
     """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...).
 
-    `bar_label` is what a stamp labels: an intraday bar's beginning (`open`, and `auto`) or its end (`close`); of
-    bars longer than a day `auto` is the end where all stamps are last days or sessions of their week or month.
+    `bar_label` is what a stamp labels: an intraday bar's beginning (`open`, and `auto`) or its end
+    (`close`); of bars longer than a day `auto` is the end where all stamps are last days or sessions of their
+    week or month.
 
     `contact` is an e-mail address that scrapers tell the servers they read; the SEC insists on one.
     """
