@@ -368,7 +368,7 @@ def runs_show(
 
         render_facts(found.to_dict(), console())
     else:
-        render_backtest(found.to_dict(), console())
+        render_backtest(found.to_dict(), console(), every_position=trades)
     if trades:
         render_trades(found.trades, console())
     if forecasts:

@@ -43,7 +43,8 @@ from core.runlog import BOOK, RunFolder, find_run, read_manifest, run_status
 from core.seals import MANIFEST
 from trading.calendar import bars_per_year
 from trading.engine import Account
-from trading.panel import CLOSE, NEVER, Panel
+from trading.holdings import account_notes, end_of
+from trading.panel import NEVER, Panel
 from trading.paper import (
     finish_first,
     give_up,
@@ -491,15 +492,12 @@ def data_manifest(panel: Panel, inputs: Mapping[str, str]) -> dict[str, Any]:
 
 def run_notes(account: Account, deciders: Deciders) -> list[str]:
     """What happened in a run that its figures do not show by themselves."""
-    panel, last = account.tape.panel, account.tape.row
-    notes = [*warnings_note(known_warnings(panel, last)), *deciders.notes()]
-    for symbol, row in account.broker.delisted:
-        closes = panel.stack[CLOSE, row + 1 : last + 1, panel.symbols.index(symbol)]
-        again = " Its bars came back later." if bool(np.any(~np.isnan(closes))) else ""
-        notes.append(
-            f"{symbol} had no bar for {account.broker.delisting_bars} rows and was closed as delisted at "
-            f"{panel.as_of[row][:10]}, at its last close.{again}"
-        )
+    panel = account.tape.panel
+    notes = [
+        *warnings_note(known_warnings(panel, account.tape.row)),
+        *deciders.notes(),
+        *account_notes(account),
+    ]
     agents = deciders.agents
     if isinstance(agents, StrategyAgents):
         if agents.most_asked_frac > MANY_TIMES_EQUITY:
@@ -596,6 +594,7 @@ def outcome_of(
         reason_counts=account.bound,
         news=None if news is None else news.to_dict(),
         limits=_limits_seen(deciders),
+        end=end_of(account),
         training_cutoff=cutoff,
         bars_inside_cutoff=None
         if cutoff is None

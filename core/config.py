@@ -84,7 +84,8 @@ class DataConfig(Section):
 
 
 class TradingConfig(Section):
-    """The account, its costs and how orders fill; `trading/costs.py` and `trading/broker.py` say how."""
+    """The account, its costs and how orders fill; `trading/costs.py`, `broker.py`, `margin.py` and
+    `delisting.py` say how."""
 
     initial_cash_usd: Annotated[float, Field(gt=0.0)] = 100_000.0
     commission_bps: Bps = 1.0
@@ -99,7 +100,10 @@ class TradingConfig(Section):
     min_order_usd: Usd = 0.0
     allow_short: bool = False
     warmup_bars: Annotated[int, Field(ge=0)] = 252
-    delisting_bars: Bars = 10
+    delisting_sessions: Annotated[int, Field(ge=1, le=100_000)] = 60
+    delisting_return_frac: Annotated[float, Field(ge=-1.0, le=0.0)] = -0.30
+    maintenance_long_frac: Frac = 0.25
+    maintenance_short_frac: Frac = 0.30
     poll_seconds: Annotated[float, Field(ge=0.0)] = 60.0
 
 

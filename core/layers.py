@@ -22,6 +22,12 @@ from core.errors import ConfigError
 from core.yamltext import LOADER, check_yaml
 
 ENV_PREFIX = "ATHENA_"
+
+REPLACED = {
+    "trading.delisting_bars": "Set trading.delisting_sessions (default 60): after so many sessions of the "
+    "calendar without a bar a holding is closed with trading.delisting_return_frac.",
+}
+"""Keys of earlier versions, each with the sentence that says what took its place."""
 OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
 """Variables of that prefix that are no settings: where tests find data that is not shipped, and which run."""
 
@@ -299,6 +305,7 @@ def env_layer(model: type[BaseModel], env: Mapping[str, str]) -> Layer:
         if dotted is None:
             key = variable[len(ENV_PREFIX) :].replace("__", ".").lower()
             _refuse_secret(key, f"the variable {variable}")
+            _refuse_old(key, f"the variable {variable}")
             near = difflib.get_close_matches(variable.upper(), list(names), n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"the variable {variable} is no setting.",
@@ -447,12 +454,19 @@ def _unknown(model: type[BaseModel], dotted: str, place: str) -> ConfigError:
             f"Name one of its keys, for example {nearest(dotted + '.', list(leaf_schemas(model)))}.",
         )
     _refuse_secret(dotted, place)
+    _refuse_old(dotted, place)
     sections = [] if "." in dotted else sorted(section_keys(model))
     near = nearest(dotted, [*leaf_schemas(model), *sections])
     return ConfigError(
         f"unknown key {dotted} ({place}).",
         f"The nearest known key is {near}; `athena config schema` lists all.",
     )
+
+
+def _refuse_old(dotted: str, place: str) -> None:
+    """Raises: ConfigError that names the setting which took an old one's place."""
+    if dotted in REPLACED:
+        raise ConfigError(f"there is no {dotted} any more ({place}).", REPLACED[dotted])
 
 
 def _refuse_secret(dotted: str, place: str) -> None:

@@ -42,7 +42,8 @@ class History(Protocol):
     Shapes: prices [T, N], `times` [T] (datetime64[ns], UTC, the moment each row became known).
     Units: `open high low close` are adjusted prices, `volume` keeps dollars (raw volume x close /
     adjusted close), `raw_*` are as traded. `mark` is the last known close (NaN before the first bar),
-    `stale` the number of rows in a row without a bar.
+    `stale` the sessions of the calendar that have closed since a symbol's last bar (in bars longer than a
+    day, the bars it has missed).
     Raises: LookAhead when a later row is asked for.
     """
 

@@ -53,6 +53,11 @@ def days(count: int, first: str = "2020-01-01T21:00") -> TimeArray:
     return np.datetime64(first, "ns") + np.arange(count) * np.timedelta64(1, "D")
 
 
+def sessions(count: int) -> TimeArray:
+    """Up to five sessions of New York in a row, Monday to Friday, at their closes."""
+    return days(count, "2020-01-06T21:00")
+
+
 def flat(price: float, volume: float = math.nan) -> Row:
     """A bar that never leaves its price."""
     return (price, price, price, price, volume)

@@ -770,7 +770,7 @@ def test_a_backtest_logs_its_start_its_delistings_and_its_end(here: Athena, tmp_
     write_market(tmp_path, made_market())
     (tmp_path / "weights.csv").write_text("time,symbol,weight\n2020-01-02,GONE,0.3\n")
     words = ["backtest", "--data", "market.csv", "--weights", "weights.csv"]
-    words += ["--set", "trading.delisting_bars=5"]
+    words += ["--set", "trading.delisting_sessions=5"]
     quiet, told = here(*words), here(*words, "-v", "--log-file", "log.txt")
     assert quiet.stderr == ""
     lines = told.stderr.splitlines()

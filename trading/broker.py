@@ -23,7 +23,9 @@ from trading.costs import (
     range_volatility_frac,
     volatility_before,
 )
+from trading.delisting import RETURN_BARS, Delisting, Return, delisting_price
 from trading.history import Tape
+from trading.margin import MARGIN_CALL
 from trading.orders import DURING, OPENING, WorkingOrder
 from trading.panel import (
     CLOSE,
@@ -42,6 +44,8 @@ from trading.portfolio import QUANTITY_DIGITS, Portfolio
 _QUANTUM = 10**QUANTITY_DIGITS
 _ROUNDING_USD = 2e-6
 """What rounding a fill's value and three costs to six digits can take from the cash, at most."""
+
+_CENT_USD = 0.01
 
 _PRICES_OF_TYPE = {
     "market": (False, False),
@@ -115,7 +119,8 @@ class SimulatedBroker:
         allow_fractional: bool = True,
         allow_short: bool = False,
         impact_volatility_bars: int = 20,
-        delisting_bars: int = 10,
+        delisting_bars: int = 60,
+        delisting_return_frac: float = -0.30,
         intraday: bool = False,
         next_id: int = 1,
     ) -> None:
@@ -127,7 +132,8 @@ class SimulatedBroker:
         self._allow_fractional = allow_fractional
         self._allow_short = allow_short
         self._sigma_bars = impact_volatility_bars
-        self.delisting_bars = delisting_bars
+        self._delisting_bars = delisting_bars
+        self._delisting_return_frac = delisting_return_frac
         self._intraday = intraday
         self._next_id = next_id
         self._sigmas_of: Panel | None = None
@@ -139,7 +145,8 @@ class SimulatedBroker:
         self.unfilled: dict[str, int] = {}
         self.fills_of_unknown_volume = 0
         self._first_volume: dict[int, int] = {}
-        self.delisted: list[tuple[str, int]] = []
+        self.delisted: list[Delisting] = []
+        self.returned: list[Return] = []
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -200,9 +207,17 @@ class SimulatedBroker:
                 self._end(working, reason)
 
     def _end(self, working: WorkingOrder, reason: UnfilledReason) -> None:
-        """Take an order out that was not filled whole, and note what was left of it."""
+        """Take an order out that was not filled whole, and note what was left of it.
+
+        Cash is counted with a reserve for rounding (`_ROUNDING_USD` a purchase): an order that only this kept
+        from being whole, by less than a cent, counts as filled.
+        """
         left = working.missing if working.left is None else abs(working.left)
         self.working.pop(working.column, None)
+        if reason == "cash" and working.begun and left is not None:
+            tape = self._tape
+            if left * float(tape.stack[MARK, tape.row, working.column]) < _CENT_USD:
+                return
         self.ended.append(Unfilled(working.order.id, left, reason))
         self.unfilled[reason] = self.unfilled.get(reason, 0) + 1
 
@@ -231,7 +246,7 @@ class SimulatedBroker:
             open_ = float(stack[OPEN, row, column])
             if math.isnan(open_):
                 # No bar: the order waits for the symbol's next session, unless there is none to come.
-                if stack[STALE, row, column] >= self.delisting_bars:
+                if stack[STALE, row, column] >= self._delisting_bars:
                     self._end(working, "no_bar")
                 continue
             seen.append(working)
@@ -327,8 +342,8 @@ class SimulatedBroker:
         """Let purchases that cover a short come before those that open; returns the cash for the rest.
 
         What covers may spend all cash; when it does not fit it is scaled and nothing else is bought.
-        A book without equity covers in full, into debt, as its broker would. What opens may not spend
-        the value of the shorts that stay open (`_sell`).
+        A book without equity, or one called for margin, covers in full, into debt, as its broker would.
+        What opens may not spend the value of the shorts that stay open (`_sell`).
         """
         equity, short_usd = self._equity_and_short()
         positions = self._portfolio.positions
@@ -336,8 +351,10 @@ class SimulatedBroker:
         wanted = [each.quantity for each in covering]
         for each in covering:
             each.quantity = min(each.quantity, -positions[each.working.column])
-        scale = 1.0 if equity <= 0.0 else self._scale(covering, cash)
-        if scale < 1.0 or equity <= 0.0:
+        called = covering and all(each.working.order.tag == MARGIN_CALL for each in covering)
+        whole = equity <= 0.0 or called
+        scale = 1.0 if whole else self._scale(covering, cash)
+        if scale < 1.0 or whole:
             for each in buys:
                 if each not in covering:
                     each.quantity = 0.0
@@ -595,54 +612,86 @@ class SimulatedBroker:
 
     # --- delisting and borrowing ------------------------------------------------------------------
 
-    def close_delisted(self) -> tuple[list[Order], list[Fill]]:
-        """Close held symbols that had no bar for `delisting_bars` rows, at their last close.
+    def note_returns(self) -> None:
+        """Note the held symbols that have a bar again after `RETURN_BARS` missed ones; before this bar's
+        fills, which may close them."""
+        tape, positions = self._tape, self._portfolio.positions
+        row = tape.row
+        if row == 0:
+            return
+        missed = tape.stack[STALE, row - 1]
+        for column in sorted(self._portfolio.held):
+            open_ = float(tape.stack[OPEN, row, column])
+            if missed[column] >= RETURN_BARS and not math.isnan(open_):
+                last = float(tape.stack[MARK, row - 1, column])
+                symbol = tape.panel.symbols[column]
+                self.returned.append(
+                    Return(symbol, row, positions[column], int(missed[column]), last, open_)
+                )
 
-        Point in time: only rows without a bar that have passed count. Their working orders have just
-        ended (`fill_bar`). Commission and spread are paid;
-        there is no volume, so no cap and no impact.
+    def close_delisted(self) -> tuple[list[Order], list[Fill]]:
+        """Close held symbols that have missed `delisting_bars` of their own bars, or whose universe file
+        ended their membership and that had no bar since, at what `delisting_price` says.
+
+        Point in time: only bars that were missed already count. Their working orders have just ended
+        (`fill_bar`). Commission and spread are paid; there is no volume, so no cap and no impact.
         """
         orders: list[Order] = []
         fills: list[Fill] = []
-        tape, portfolio = self._tape, self._portfolio
-        stale = tape.stack[STALE, tape.row]
-        for column in sorted(portfolio.held):
-            if not stale[column] >= self.delisting_bars:
+        stale = self._tape.stack[STALE, self._tape.row]
+        for column in sorted(self._portfolio.held):
+            if not stale[column] >= 1.0:
                 continue
-            quantity = -portfolio.positions[column]
-            symbol = tape.panel.symbols[column]
-            order = Order(
-                id=f"o{self._next_id}",
-                symbol=symbol,
-                side="buy" if quantity > 0.0 else "sell",
-                quantity=abs(quantity),
-                value_usd=None,
-                type="market",
-                limit_price=None,
-                stop_price=None,
-                tif="day",
-                tag="delisted",
-            )
-            self._next_id += 1
-            self.orders += 1
-            self.delisted.append((symbol, tape.row))
-            price = float(tape.stack[MARK, tape.row, column])
-            raw = tape.stack[RAW_CLOSE, : tape.row + 1, column]
-            closes = tape.stack[CLOSE, : tape.row + 1, column]
-            last = int(np.flatnonzero(~np.isnan(closes))[-1])
-            value = round(abs(quantity) * price, DOLLAR_DIGITS)
-            commission = self._costs.commission_usd(
-                value, abs(quantity) * float(closes[last] / raw[last])
-            )
-            spread = self._costs.spread_usd(value)
-            if quantity < 0.0:
-                left = max(value - spread + max(portfolio.cash_usd, 0.0), 0.0)
-                commission = min(commission, round(left, DOLLAR_DIGITS))
-            orders.append(order)
-            fill = Fill(order.id, symbol, quantity, price, commission, spread, 0.0)
-            self._book(column, fill, order.tag)
-            fills.append(fill)
+            left = self._has_left(column)
+            if left or stale[column] >= self._delisting_bars:
+                order, fill = self._close_delisted_one(column, left)
+                orders.append(order)
+                fills.append(fill)
         return orders, fills
+
+    def _last_bar(self, column: int) -> int:
+        """The row of a symbol's last bar up to the present."""
+        closes = self._tape.stack[CLOSE, : self._tape.row + 1, column]
+        return int(np.flatnonzero(~np.isnan(closes))[-1])
+
+    def _has_left(self, column: int) -> bool:
+        """Whether a symbol is no member any more and has had no bar since: it does not trade on."""
+        leaves = int(self._tape.panel.leaves_at[column])
+        return leaves <= self._tape.row and self._last_bar(column) < leaves
+
+    def _close_delisted_one(self, column: int, left: bool) -> tuple[Order, Fill]:
+        tape, portfolio = self._tape, self._portfolio
+        quantity = -portfolio.positions[column]
+        symbol = tape.panel.symbols[column]
+        order = Order(
+            id=f"o{self._next_id}",
+            symbol=symbol,
+            side="buy" if quantity > 0.0 else "sell",
+            quantity=abs(quantity),
+            value_usd=None,
+            type="market",
+            limit_price=None,
+            stop_price=None,
+            tif="day",
+            tag="delisted",
+        )
+        self._next_id += 1
+        self.orders += 1
+        last = self._last_bar(column)
+        close = float(tape.stack[CLOSE, last, column])
+        raw_ratio = close / float(tape.stack[RAW_CLOSE, last, column])
+        price = delisting_price(close, -quantity, self._delisting_return_frac, left_universe=left)
+        value = round(abs(quantity) * price, DOLLAR_DIGITS)
+        commission = self._costs.commission_usd(value, abs(quantity) * raw_ratio)
+        spread = self._costs.spread_usd(value)
+        if quantity < 0.0:
+            room = max(value - spread + max(portfolio.cash_usd, 0.0), 0.0)
+            commission = min(commission, round(room, DOLLAR_DIGITS))
+        fill = Fill(order.id, symbol, quantity, price, commission, spread, 0.0)
+        self._book(column, fill, order.tag)
+        cost = round(abs(quantity) * abs(close - price), DOLLAR_DIGITS)
+        self.delisted.append(Delisting(symbol, tape.row, -quantity, close, price, cost, left))
+        return order, fill
 
     def charge_borrow(self) -> float:
         """Charge the days since the last row for what was short at that row's close; returns dollars.

@@ -22,11 +22,13 @@ from core.types import Decision, Fill, Order, OrderIntent, StepRecord, Verdict, 
 from trading.broker import SimulatedBroker
 from trading.costs import DOLLAR_DIGITS
 from trading.history import History, Tape
+from trading.margin import MARGIN_CALL, MarginCalls, MarginRule
 from trading.panel import MARK
 from trading.portfolio import BookState, Portfolio
 
 FloatArray = npt.NDArray[np.float64]
 NO_DECISION = Decision()
+WEIGHT_DIGITS = 8
 NO_FORECASTS: dict[str, Any] = {}
 NO_MEMORY: dict[str, Any] = {"operations": [], "recalled": {}}
 _new_tuple = tuple.__new__  # what the class's own constructor does, in a third of the time
@@ -83,6 +85,8 @@ class Account:
         "broker",
         "charges_borrow",
         "curve",
+        "margin",
+        "margin_calls",
         "portfolio",
         "remembering",
         "step",
@@ -101,6 +105,7 @@ class Account:
         *,
         charges_borrow: bool = False,
         remembering: Remembering[Any] | None = None,
+        margin: MarginRule | None = None,
     ) -> None:
         self.tape = tape
         self.portfolio = portfolio
@@ -109,6 +114,8 @@ class Account:
         self.write = write
         self.charges_borrow = charges_borrow
         self.remembering = remembering
+        self.margin = margin or MarginRule()
+        self.margin_calls = MarginCalls()
         self.curve = Curve(portfolio.cash_usd)
         self.bound: dict[str, int] = {}
         self.step = 0
@@ -138,6 +145,8 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
 
     trips = len(portfolio.trips)
     borrow = broker.charge_borrow() if account.charges_borrow and portfolio.held else 0.0
+    if tape.may_go_stale and portfolio.held:
+        broker.note_returns()
     fills: list[Fill] = broker.fill_bar() if broker.working else []
     orders: list[Order] = []
     if tape.may_go_stale and portfolio.held:
@@ -166,7 +175,13 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
         raise _unpriced(account)
     equity = round(portfolio.cash_usd + value, DOLLAR_DIGITS)
 
-    if equity > 0.0:
+    lacking = 0.0
+    if gross > value or portfolio.cash_usd < 0.0:
+        lacking = account.margin.shortfall_usd(equity, gross, value)
+    unmet = (
+        account.margin_calls.note(lacking) if lacking or account.margin_calls.standing else False
+    )
+    if not lacking and equity > 0.0:
         history = History(tape.shown, row)
         book = _new_tuple(BookState, (equity, portfolio.cash_usd, tape.symbols, positions, marks))
         remembering = account.remembering
@@ -178,7 +193,7 @@ async def run_step(account: Account, row: int) -> StepRecord | None:
             )
             decision = await remembering.agents.decide_remembering(history, book, remembered)
     else:
-        decision = _wind_up(account)
+        decision = _margin_call(account, everything=unmet or equity <= 0.0)
     if decision.cancel_columns and broker.working:
         broker.cancel(decision.cancel_columns)
     for intent in decision.intents:
@@ -241,13 +256,22 @@ def view_columns(views: tuple[Views, ...], symbols: tuple[str, ...]) -> dict[str
     return columns
 
 
-def _wind_up(account: Account) -> Decision:
-    """A book without equity is closed by its broker: everything held is sold or covered at the next
-    open, tag `margin_call`, and nobody is asked."""
-    portfolio, symbols = account.portfolio, account.tape.symbols
-    held = sorted(portfolio.held)
+def _margin_call(account: Account, *, everything: bool) -> Decision:
+    """The broker's decision for a book below its maintenance margin; nobody else is asked.
+
+    All shorts are covered at the next open, tag `margin_call`. When the next close finds the call unmet, or
+    the equity is gone, all longs are sold too. An order of an earlier close of the same call goes on working;
+    all others end, reason `margin`.
+    """
+    portfolio, symbols, broker = account.portfolio, account.tape.symbols, account.broker
+    shorts = [c for c in sorted(portfolio.held) if portfolio.positions[c] < 0.0]
+    closing = sorted(portfolio.held) if everything or not shorts else shorts
+    at_work = {c for c, each in broker.working.items() if each.order.tag == MARGIN_CALL}
+    broker.cancel([c for c in sorted(broker.working) if c not in at_work], reason="margin")
     return Decision(
-        verdict=tuple(Verdict(symbols[c], 0.0, 0.0, ("margin_call",)) for c in held),
+        verdict=tuple(
+            Verdict(symbols[c], _weight(account, c), 0.0, (MARGIN_CALL,)) for c in closing
+        ),
         intents=tuple(
             OrderIntent(
                 column=c,
@@ -255,12 +279,20 @@ def _wind_up(account: Account) -> Decision:
                 side="sell" if portfolio.positions[c] > 0.0 else "buy",
                 value_usd=0.0,
                 tif="gtc",
-                tag="margin_call",
+                tag=MARGIN_CALL,
             )
-            for c in held
+            for c in closing
+            if c not in at_work
         ),
-        cancel_columns=tuple(c for c in sorted(account.broker.working) if c not in portfolio.held),
     )
+
+
+def _weight(account: Account, column: int) -> float:
+    """A holding's value over equity at the present close; 0 for a book without equity."""
+    tape, portfolio = account.tape, account.portfolio
+    values = portfolio.array[: tape.count] * tape.stack[MARK, tape.row, : tape.count]
+    equity = portfolio.cash_usd + float(np.nansum(values))
+    return round(float(values[column]) / equity, WEIGHT_DIGITS) if equity > 0.0 else 0.0
 
 
 def _unpriced(account: Account) -> PriceMissing:

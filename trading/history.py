@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import LookAhead
+from trading.delisting import RETURN_BARS
 from trading.panel import BAR_FIELDS, FIELDS, MARK, NEVER, STALE, Panel
 
 FloatArray = npt.NDArray[np.float64]
@@ -84,7 +85,9 @@ class Tape:
             panel.listed_at, np.arange(rows), side="right"
         ).tolist()
         self._leaving = bool(np.any(panel.leaves_at < NEVER))
-        self.may_go_stale = bool(np.any(panel.stack[STALE] >= self._delisting_bars))
+        self.may_go_stale = self._leaving or bool(
+            np.any(panel.stack[STALE] >= min(self._delisting_bars, RETURN_BARS))
+        )
         self._bars: memoryview | None = None
         self.only_marks: list[float] | None = None
         if columns == 1:
@@ -156,10 +159,10 @@ class Tape:
     def _barred(self, row: int) -> BoolArray | None:
         """Which visible symbols may not be bought at a row, [n], or None when all may be.
 
-        A symbol is barred once it has left the universe, or after `trading.delisting_bars` rows in a row
-        without a bar.
+        A symbol is barred once it has left the universe, or after it has missed as many of its own bars as
+        make it count as delisted (`trading.delisting_sessions`).
         """
-        if not (self._leaving or self.may_go_stale) or row > self.row:
+        if not self.may_go_stale or row > self.row:
             return None
         count = self.counts[row]
         barred: BoolArray = self.stack[STALE, row, :count] >= self._delisting_bars

@@ -5,7 +5,8 @@ Owns the layout and the rule of who is visible when. Refuses to know files, vend
 given a `trading.history.History` instead, into which rows are copied one by one.
 
 Layout: `stack` is float64 [F, T, N], F the fields of `FIELDS`. NaN marks a missing bar in the price
-and volume fields; `mark` is the last known close and `stale` the number of rows in a row without a bar.
+and volume fields; `mark` is the last known close and `stale` how many of its own bars a symbol has missed by
+the calendar since its last one (`trading/delisting.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config import DataConfig
+from trading.delisting import stale_bars
 from trading.intervals import is_intraday
 
 if TYPE_CHECKING:
@@ -161,7 +163,9 @@ def build_panel(
     for column, symbol in enumerate(symbols):
         known, values = bars[symbol]
         stack[:BAR_FIELDS, np.searchsorted(times, known), column] = values
-    stack[MARK], stack[STALE] = marks(stack[CLOSE])
+    stack[MARK] = marks(stack[CLOSE])
+    calendar, interval = about.get("calendar", "XNYS"), about.get("interval", "1d")
+    stack[STALE] = stale_bars(stack[CLOSE], times, calendar, interval)
     return Panel(
         symbols=symbols,
         times=times,
@@ -196,13 +200,12 @@ def as_traded_at(panel: Panel, row: int) -> Panel:
     return replace(panel, stack=stack)
 
 
-def marks(close: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(last known close, rows in a row without a bar), both [T, N], from closes [T, N] with NaN."""
+def marks(close: FloatArray) -> FloatArray:
+    """The last known close, [T, N], from closes [T, N] with NaN; NaN before the first."""
     here = ~np.isnan(close)
     row = np.arange(len(close))[:, None]
     last = np.maximum.accumulate(np.where(here, row, -1), axis=0)
-    mark = np.take_along_axis(close, np.maximum(last, 0), axis=0)
-    return mark, np.where(last < 0, np.nan, row - last).astype(np.float64)
+    return np.take_along_axis(close, np.maximum(last, 0), axis=0)
 
 
 def iso_times(times: npt.NDArray[np.datetime64]) -> tuple[str, ...]:

@@ -93,6 +93,11 @@ class Portfolio:
             trip = self._open[column] = _OpenTrip(moment, None)
             trip.entered, trip.entered_usd = quantity, value
 
+    def entry_time(self, column: int) -> str:
+        """When the holding of a column was entered, ISO 8601; "" for one that the book began with."""
+        trip = self._open.get(column)
+        return "" if trip is None else trip.start
+
     def apply(self, column: int, fill: Fill, moment: str, tag: str | None) -> None:
         """Book one fill in a column, at an ISO 8601 moment.
 

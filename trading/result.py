@@ -33,6 +33,7 @@ from core.runlog import (
     TRADES_PARQUET,
     read_summary,
 )
+from trading.holdings import AccountEnd
 from trading.metrics import (
     SHORTEST_YEAR_PART_DAYS,
     Metrics,
@@ -170,6 +171,7 @@ class RunOutcome:
     status: Status = "done"
     reason_counts: Mapping[str, int] = field(default_factory=dict)
     limits: LimitsSeen = LimitsSeen()
+    end: AccountEnd = field(default_factory=AccountEnd)
     command: str = ""
     training_cutoff: str | None = None
     bars_inside_cutoff: int | None = None
@@ -221,8 +223,8 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
 
     Additions: `status initial_cash_usd bars_per_year decided_by command`, `costs.traded_usd`,
     `costs.*_bps` (of the value traded by the run), `benchmark.costs_usd`, `drawdowns[]`, `years[]`,
-    `limits` (`_limits`), `notes[]` and `curve` (at most `CURVE_POINTS` points, for drawing
-    only).
+    `limits` (`_limits`), what `trading/holdings.py` tells, `notes[]` and `curve` (at most
+    `CURVE_POINTS` points, for drawing only).
     """
     return {
         "run_dir": outcome.run_dir,
@@ -258,6 +260,7 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
         "orders": outcome.orders,
         "fills": outcome.fills,
         "trades": len(outcome.round_trips),
+        **outcome.end.to_dict(),
         "drawdowns": [each.to_dict() for each in drawdowns(outcome.equity_usd, outcome.times)],
         "years": _years(outcome),
         "limits": _limits(outcome),
@@ -312,6 +315,11 @@ def notes(outcome: RunOutcome) -> list[str]:
         )
     if np.any(outcome.equity_usd <= 0.0):
         found.append("Bankrupt: equity fell to zero or below; returns end there.")
+    if np.any(outcome.equity_usd < 0.0):
+        found.append(
+            f"Equity was negative at {np.count_nonzero(outcome.equity_usd < 0.0):,} closes, down to "
+            f"{np.min(outcome.equity_usd):,.2f}: the account lost more than all its money."
+        )
     return [*found, *(note for note in outcome.data.notes if note not in found)]
 
 

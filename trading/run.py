@@ -23,9 +23,11 @@ from core.types import Decision, OrderIntent
 from trading.broker import SimulatedBroker
 from trading.calendar import bars_per_year
 from trading.costs import CostModel
+from trading.delisting import delisting_bars
 from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
 from trading.history import Tape
 from trading.intervals import parse_interval
+from trading.margin import MarginRule
 from trading.panel import Panel
 from trading.portfolio import Portfolio
 from trading.result import BenchmarkOutcome, CostColumns
@@ -145,7 +147,8 @@ def open_account(
     remembering: Remembering[Any] | None = None,
 ) -> Account:
     """A fresh account over a panel, before its first row. `write` is None in sweep mode."""
-    tape = Tape(panel, trading.delisting_bars)
+    missed = delisting_bars(trading.delisting_sessions, panel.calendar, panel.interval)
+    tape = Tape(panel, missed)
     portfolio = Portfolio(trading.initial_cash_usd, len(panel.symbols))
     broker = SimulatedBroker(
         tape,
@@ -156,7 +159,8 @@ def open_account(
         allow_fractional=trading.allow_fractional,
         allow_short=trading.allow_short,
         impact_volatility_bars=trading.impact_volatility_bars,
-        delisting_bars=trading.delisting_bars,
+        delisting_bars=missed,
+        delisting_return_frac=trading.delisting_return_frac,
         intraday=panel.intraday,
     )
     return Account(
@@ -166,6 +170,7 @@ def open_account(
         agents,
         write,
         charges_borrow=trading.allow_short,
+        margin=MarginRule(trading.maintenance_long_frac, trading.maintenance_short_frac),
         remembering=remembering,
     )
 
@@ -207,8 +212,8 @@ async def replay(
 def log_delisted(account: Account, told: int) -> int:
     """Log the delistings from number `told` on; returns how many there are."""
     delisted = account.broker.delisted
-    for symbol, row in delisted[told:]:
-        log.info("%s: %s closed as delisted", account.tape.panel.as_of[row], symbol)
+    for each in delisted[told:]:
+        log.info("%s: %s closed as delisted", account.tape.panel.as_of[each.row], each.symbol)
     return len(delisted)
 
 

@@ -91,17 +91,17 @@ def test_later_layers_win_and_origins_say_who_won(tmp_path: Path) -> None:
         tmp_path, "seed: 1\ntrading:\n  commission_bps: 1.5\n  half_spread_bps: 9\n", "a.yaml"
     )
     second = written(tmp_path, "trading:\n  commission_bps: 2.5\n", "b.yaml")
-    env = {"ATHENA_TRADING__DELISTING_BARS": "7", "ATHENA_SEED": "2", "HOME": "/nowhere"}
+    env = {"ATHENA_TRADING__DELISTING_SESSIONS": "7", "ATHENA_SEED": "2", "HOME": "/nowhere"}
     loaded = load([first, second], env, ["seed=3"], {"runs_dir": Path("there")})
     assert loaded.config.trading.commission_bps == 2.5
     assert loaded.config.trading.half_spread_bps == 9.0
-    assert loaded.config.trading.delisting_bars == 7
+    assert loaded.config.trading.delisting_sessions == 7
     assert loaded.config.seed == 3
     assert loaded.config.runs_dir == Path("there")
     origins = loaded.origins
     assert origins["trading.commission_bps"] == f"{second}:2"
     assert origins["trading.half_spread_bps"] == f"{first}:4"
-    assert origins["trading.delisting_bars"] == "ATHENA_TRADING__DELISTING_BARS"
+    assert origins["trading.delisting_sessions"] == "ATHENA_TRADING__DELISTING_SESSIONS"
     assert origins["seed"] == "--set"
     assert origins["runs_dir"] == "--runs-dir"
     assert origins["trading.allow_short"] == "default"
@@ -344,3 +344,16 @@ def test_a_password_in_a_setting_is_refused_and_not_repeated(uri: str) -> None:
     assert "NEO4J_PASSWORD" in caught.value.cure
     assert "hunter2" not in str(caught.value)
     assert load(sets=["memory.neo4j_uri=bolt://host:7687"]).config.memory.neo4j_uri is not None
+
+
+def test_a_setting_of_an_earlier_version_is_refused_with_the_one_that_took_its_place(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, "trading:\n  delisting_bars: 10\n", "old.yaml")
+    for call in (
+        lambda: load([file], {}, [], {}),
+        lambda: load([], {}, ["trading.delisting_bars=10"], {}),
+        lambda: load([], {"ATHENA_TRADING__DELISTING_BARS": "10"}, [], {}),
+    ):
+        with pytest.raises(ConfigError, match=r"delisting_bars any more.*delisting_sessions"):
+            call()

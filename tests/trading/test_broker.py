@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from core.errors import OrderRejected
 from core.types import OrderIntent, Unfilled
-from tests.fakes import BusyAgents, Desk, Row, fixed, flat, make_panel, market, random_bars
+from tests.fakes import (
+    BusyAgents,
+    Desk,
+    Row,
+    fixed,
+    flat,
+    make_panel,
+    market,
+    random_bars,
+    sessions,
+)
 from trading.costs import CostModel
 from trading.panel import build_panel
 from trading.portfolio import BookState
@@ -382,8 +392,10 @@ def test_borrowing_is_charged_for_the_days_a_short_was_held_from_close_to_close(
 # --- delisting
 
 
-def test_a_held_symbol_without_bars_is_closed_at_its_last_close_with_costs() -> None:
-    panel = make_panel({"A": [flat(10.0), flat(20.0), None, None], "B": [flat(1.0)] * 4})
+def test_a_held_symbol_without_bars_is_closed_with_the_delisting_return_and_costs() -> None:
+    panel = make_panel(
+        {"A": [flat(10.0), flat(20.0), None, None], "B": [flat(1.0)] * 4}, times=sessions(4)
+    )
     desk = Desk(
         panel, delisting_bars=2, costs=CostModel(commission_bps=100.0, half_spread_bps=50.0)
     )
@@ -394,12 +406,12 @@ def test_a_held_symbol_without_bars_is_closed_at_its_last_close_with_costs() -> 
     assert desk.broker.close_delisted() == ([], [])
     desk.bar()
     (order,), (fill,) = desk.broker.close_delisted()
-    # 10 x 20 = 200: commission 2, spread 1.
+    # 10 x 20 x (1 - 0.30) = 140: commission 1.40, spread 0.70.
     assert (fill.quantity, fill.price, fill.commission_usd, fill.spread_usd) == (
         -10.0,
-        20.0,
-        2.0,
-        1.0,
+        14.0,
+        1.4,
+        0.7,
     )
     assert (order.tag, order.side, order.id) == ("delisted", "sell", fill.order_id)
     assert desk.broker.working == {}
@@ -407,19 +419,21 @@ def test_a_held_symbol_without_bars_is_closed_at_its_last_close_with_costs() -> 
 
 
 def test_an_order_for_a_delisted_symbol_ends_and_does_not_wait_for_another_of_its_name() -> None:
-    panel = make_panel({"A": [flat(10.0), None, None, flat(10.0)], "B": [flat(1.0)] * 4})
+    panel = make_panel(
+        {"A": [flat(10.0), None, None, flat(10.0)], "B": [flat(1.0)] * 4}, times=sessions(4)
+    )
     desk = Desk(panel, delisting_bars=2)
     desk.send(fixed(0, "A", 5.0, limit=11.0, tif="gtc"))
     assert [desk.bar(), desk.bar(), desk.bar()] == [[], [], []]
 
 
 def test_a_worthless_delisting_never_takes_cash_that_is_not_there() -> None:
-    panel = make_panel({"A": [flat(0.1), None], "B": [flat(1.0)] * 2})
+    panel = make_panel({"A": [flat(0.1), None], "B": [flat(1.0)] * 2}, times=sessions(2))
     desk = Desk(panel, delisting_bars=1, costs=CostModel(commission_min_usd=1.0), cash_usd=0.0)
     desk.book.seed(0, 5.0, 0.1)
     desk.bar()
     _, (fill,) = desk.broker.close_delisted()
-    assert fill.commission_usd == 0.5  # all that 5 x 0.10 brought
+    assert fill.commission_usd == 0.35  # all that 5 x 0.10 x 0.7 brought
     assert desk.book.cash_usd == 0.0
 
 

@@ -30,6 +30,7 @@ from tests.fakes import (
     random_bars,
     records,
     run_lines,
+    sessions,
 )
 from trading.engine import Account
 from trading.panel import build_panel
@@ -57,7 +58,7 @@ COSTLY = TradingConfig(
     impact_coefficient=1.0,
     borrow_bps_per_year=80.0,
     participation_frac=0.025,
-    delisting_bars=3,
+    delisting_sessions=3,
     warmup_bars=0,
     initial_cash_usd=20_000.0,
 )
@@ -153,15 +154,18 @@ def test_a_cancelled_order_leaves_and_one_that_is_not_there_is_no_fault() -> Non
 
 
 def test_a_delisting_is_an_order_and_a_fill_of_its_own_step() -> None:
-    panel = make_panel({"A": [flat(10.0), flat(20.0), None, None, None], "B": [flat(1.0)] * 5})
-    trading = FREE.model_copy(update={"delisting_bars": 2})
+    panel = make_panel(
+        {"A": [flat(10.0), flat(20.0), None, None, None], "B": [flat(1.0)] * 5}, times=sessions(5)
+    )
+    trading = FREE.model_copy(update={"delisting_sessions": 2})
     _, lines = run_lines(panel, buy_once(1_000.0), trading)
     found = records(lines)
     assert [len(record["fills"]) for record in found] == [0, 1, 0, 1, 0]
     assert found[3]["orders"][0]["tag"] == "delisted"
-    assert found[3]["fills"][0]["price"] == 20.0
+    # 50 shares bought at 20 for 1,000, closed at 20 x (1 - 0.30) = 14: 300 are lost.
+    assert found[3]["fills"][0]["price"] == 14.0
     assert found[3]["positions"] == {}
-    assert found[2]["equity_usd"] == found[3]["equity_usd"] == 100_000.0
+    assert (found[2]["equity_usd"], found[3]["equity_usd"]) == (100_000.0, 99_700.0)
 
 
 def test_borrowing_is_paid_before_the_fills_of_the_bar_that_ends_it() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import LookAhead
-from tests.fakes import Row, bars_of, cut_bars, days, flat, make_panel, random_bars
+from tests.fakes import Row, bars_of, cut_bars, days, flat, make_panel, random_bars, sessions
 from trading.history import History, Tape
 from trading.panel import FIELDS, Panel, build_panel
 
@@ -48,7 +48,8 @@ def test_a_symbol_appears_with_its_first_bar() -> None:
 
 
 def test_a_missing_bar_is_nan_and_the_mark_stays_at_the_last_close() -> None:
-    panel = make_panel({"A": [flat(5.0), None, None, flat(8.0)], "B": [flat(1.0)] * 4})
+    rows = {"A": [flat(5.0), None, None, flat(8.0)], "B": [flat(1.0)] * 4}
+    panel = make_panel(rows, times=sessions(4))
     history = tape_at(panel, 3).upto(3)
     column = history.symbols.index("A")
     assert np.isnan(history.close[1:3, column]).all()
@@ -218,14 +219,15 @@ def test_the_bars_before_a_member_joined_are_in_the_hash() -> None:
 
 
 def test_symbols_that_left_or_went_stale_are_barred() -> None:
-    times = days(5)
+    times = sessions(5)
     panel = build_panel(
         bars_of(
             {
                 "A": [flat(1.0)] * 5,
                 "B": [flat(2.0)] * 5,
                 "C": [flat(3.0), flat(3.0), None, None, flat(3.0)],
-            }
+            },
+            times=times,
         ),
         name="members",
         members={"A": (None, None), "B": (None, times[2]), "C": (None, None)},

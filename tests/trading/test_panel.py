@@ -24,9 +24,8 @@ def test_symbols_are_ordered_by_first_bar_then_name() -> None:
 
 def test_the_mark_is_the_last_close_and_stale_counts_rows_without_a_bar() -> None:
     close = np.array([[np.nan], [5.0], [np.nan], [np.nan], [6.0]])
-    mark, stale = marks(close)
+    mark = marks(close)
     np.testing.assert_array_equal(mark[:, 0], [np.nan, 5, 5, 5, 6])
-    np.testing.assert_array_equal(stale[:, 0], [np.nan, 0, 1, 2, 0])
 
 
 @st.composite

@@ -57,6 +57,9 @@ def report_html(
         cost_rows=words.cost_rows(summary),
         traded=words.dollars(summary["costs"]["traded_usd"], currency),
         benchmark_costs=words.dollars(summary["benchmark"]["costs_usd"], currency),
+        position_rows=words.position_rows(summary),
+        unfilled=words.unfilled_text(summary),
+        open_orders=words.open_orders_text(summary),
         drawdown_rows=words.drawdown_rows(summary),
         calendar=_calendar(curves),
         trade_groups=[

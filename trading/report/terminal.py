@@ -33,11 +33,14 @@ WIDE = 100
 MOST_COLUMNS = 100
 """Charts do not grow wider than this, however wide the terminal is."""
 
+MOST_POSITIONS = 10
+"""How many open positions a summary shows."""
+
 STYLE = {"run": "bold blue", "benchmark": "yellow", "none": ""}
 STATE_STYLE = {"real": "green", "mock": "bold red", "off": "dim"}
 
 
-def render_backtest(summary: Json, console: Console) -> None:
+def render_backtest(summary: Json, console: Console, every_position: bool = False) -> None:
     """The summary of a run: `backtest`, `paper-trade` and `runs show`."""
     _headline(summary, console)
     _chart(summary, console)
@@ -58,6 +61,11 @@ def render_backtest(summary: Json, console: Console) -> None:
         f"{summary['orders']:,} orders, {summary['fills']:,} fills, "
         f"{summary['trades']:,} closed round trips",
     )
+    if unfilled := words.unfilled_text(summary):
+        _line(console, f"Orders not filled whole: {unfilled}")
+    if still_open := words.open_orders_text(summary):
+        _line(console, f"Open at the end, not filled: {still_open}")
+    _positions(summary, console, None if every_position else MOST_POSITIONS)
     _drawdowns(summary, console)
     console.print()
     _limits(summary, console)
@@ -123,6 +131,23 @@ def _chart(summary: Json, console: Console) -> None:
     key.append(f"   {dot * 3} {_plain(summary['benchmark']['name'], console)}", STYLE["benchmark"])
     key.append("   log scale" if log else "", "dim")
     console.print(key, overflow="fold")
+
+
+def _positions(summary: Json, console: Console, most: int | None) -> None:
+    """What is held at the end; on a narrow terminal without prices."""
+    rows = words.position_rows(summary)
+    if not rows:
+        return
+    shown = rows if most is None else rows[:most]
+    kept = range(len(words.POSITION_HEADS)) if console.width >= WIDE else (0, 1, 2, 5, 6)
+    kinds: tuple[Kind, ...] = ("text", "whole", *["number"] * 5)
+    _table(
+        console,
+        [(words.POSITION_HEADS[each], kinds[each]) for each in kept],
+        [tuple(row[each] for each in kept) for row in shown],
+    )
+    if len(shown) < len(rows):
+        _line(console, f"and {len(rows) - len(shown):,} more (runs show --trades lists all)")
 
 
 def _drawdowns(summary: Json, console: Console) -> None:

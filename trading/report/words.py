@@ -115,6 +115,48 @@ def cost_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
+POSITION_HEADS = ("Open position", "since", "quantity", "entry", "mark", "value", "unrealised")
+
+
+def position_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What is held at the last record, the largest first, by `POSITION_HEADS`. A stale mark says the day
+    that it is of."""
+    currency = summary["data"]["currency"]
+    held = sorted(summary.get("open_positions", ()), key=lambda each: -abs(each["value_usd"]))
+    return [
+        (
+            each["symbol"],
+            day(each["entry_time"]) if each["entry_time"] else NONE,
+            f"{each['quantity']:,.10g}",
+            price(each["entry_price_usd"]),
+            price(each["mark_usd"])
+            + (f" of {each['last_bar'][:10]}" if each["missed_bars"] else ""),
+            dollars(each["value_usd"], currency),
+            dollars(each["unrealised_usd"], currency),
+        )
+        for each in held
+    ]
+
+
+def price(value: float) -> str:
+    """A price with two digits, or four significant ones below 1."""
+    return f"{value:,.4g}" if abs(value) < 1.0 else f"{value:,.2f}"
+
+
+def unfilled_text(summary: Mapping[str, Any]) -> str:
+    """`1 open, 3 participation`: how many orders ended without being filled whole, by reason; or empty."""
+    counts = summary.get("orders_unfilled") or {}
+    return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
+
+
+def open_orders_text(summary: Mapping[str, Any], most: int = 5) -> str:
+    """`sell END (o2)`: the first orders that still worked when the run ended; or empty."""
+    orders = summary.get("open_orders") or ()
+    told = [f"{each['side']} {each['symbol']} ({each['order_id']})" for each in orders[:most]]
+    more = [f"{len(orders) - most:,} more"] if len(orders) > most else []
+    return ", ".join([*told, *more])
+
+
 def drawdown_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """(depth, peak, trough, recovery, days) of the worst drawdowns."""
     return [
