@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trading.calendar import sessions_between
+from trading.intervals import parse_interval
 from trading.panel import iso_times
 from trading.price_warnings import KINDS, PriceWarning
 from trading.sources.file import Series
@@ -147,14 +148,13 @@ class _Symbol:
 
     def time(self, at: int) -> str:
         """The bar's date, for intraday bars its stamp."""
-        if not is_intraday(self.interval):
-            return str(np.datetime64(int(self.bars.days[at]), "D"))
+        if not parse_interval(self.interval).is_intraday:
+            return str(self.bars.stamps[at].view("datetime64[ns]").astype("datetime64[D]"))
         return iso_times(self.bars.stamps[[at]].view("datetime64[ns]"))[0]
 
 
-def is_intraday(interval: str) -> bool:
-    """Whether bars of this name (`5m`, `1h`; `1d`, `1w`, `3mo`) are shorter than a day."""
-    return interval[-1:] in ("s", "m", "h")
+def _is_long(interval: str) -> bool:
+    return interval != "1d" and not parse_interval(interval).is_intraday
 
 
 def _price(value: float) -> str:
@@ -420,7 +420,7 @@ def _sessions_behind(series: Mapping[str, Series], interval: str, calendar: str)
     if first == last:
         return dict.fromkeys(ends, 0)
     days = sessions_between(calendar, first, last).days
-    if interval != "1d" and not is_intraday(interval):
+    if _is_long(interval):
         days = np.unique(np.concatenate([bars.days[bars.days > first] for bars in series.values()]))
     behind = len(days) - np.searchsorted(days, list(ends.values()), side="right")
     return dict(zip(ends, behind.tolist(), strict=True))
@@ -428,7 +428,6 @@ def _sessions_behind(series: Mapping[str, Series], interval: str, calendar: str)
 
 def _stale(symbol: _Symbol, behind: int) -> PriceWarning:
     last = len(symbol.bars.days) - 1
-    longer = symbol.interval != "1d" and not is_intraday(symbol.interval)
-    unit = "bars" if longer else "sessions"
+    unit = "bars" if _is_long(symbol.interval) else "sessions"
     found = f"the last bar is of {symbol.time(last)}, {behind} {unit} before the others' end"
     return symbol.warn(STALE, last, found, count=behind, last=last)
