@@ -75,7 +75,7 @@ def _warnings_at(
     config: AthenaConfig, options: RunOptions, panel: Panel, row: int
 ) -> tuple[PriceWarning, ...]:
     """The warnings about the bars up to a row: bars that come later can make an error of a move."""
-    if row == panel.rows - 1 or isinstance(options.data, Panel):
+    if row == panel.rows - 1:
         return panel.warnings
     return load_data(config, replace(options, end=f"{panel.times[row]}Z")).warnings
 

@@ -61,13 +61,16 @@ class PanelOrigin:
     """What a panel was read with, for those who cut it (`trading/sources/cut.py`).
 
     `members` is the universe that it was read with; `unlisted` are the times [K] and dates [K] of the bars of
-    those who never became visible, which are rows all the same; `mock_seed` and `mock_names` are what its
-    walks were made of.
+    those who never became visible, which are rows all the same; `places` are the stamps [K] and lines [K] of
+    each symbol's bars in the input; `mock_seed` and `mock_names` are what its walks were made of.
     """
 
     config: DataConfig
     members: Members | None = None
     unlisted: Mapping[str, tuple[npt.NDArray[np.datetime64], npt.NDArray[np.int64]]] = field(
+        default_factory=dict
+    )
+    places: Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(
         default_factory=dict
     )
     mock_seed: int | None = None

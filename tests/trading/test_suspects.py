@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from trading.calendar import sessions_between
@@ -19,6 +20,7 @@ from trading.price_warnings import (
     warnings_note,
 )
 from trading.sources.file import Series
+from trading.sources.load import load_panel
 from trading.sources.suspects import find_warnings
 
 FloatArray = npt.NDArray[np.float64]
@@ -290,3 +292,30 @@ def test_only_what_lies_in_the_look_back_makes_a_decision_doubtful() -> None:
     assert known_warnings(panel, 49) == ()
     assert warnings_note(()) == []
     assert warnings_note(found)[0].startswith("1 warning about the prices")
+
+
+@pytest.mark.parametrize("end", [None, "2015-03-13", "2015-03-16", "2015-06-30"])
+@pytest.mark.parametrize("symbols", [None, ("OLD", "NEW"), ("BAD",)])
+def test_a_panel_that_is_cut_has_the_warnings_of_its_source(
+    end: str | None, symbols: tuple[str, ...] | None
+) -> None:
+    """A slip on 2015-03-16, the 50th session; OLD ends at the 100th; volume 0 in the last ten bars of NEW."""
+    values = {name: walk(seed, 150, 0.01) for seed, name in enumerate(("BAD", "OLD", "NEW"))}
+    values["BAD"] = scale(values["BAD"], 49, 0.01)
+    values["NEW"][4, 140:] = 0.0
+    parts = [
+        pd.DataFrame(bars.T, columns=["open", "high", "low", "close", "volume"]).assign(
+            symbol=name, date=SESSIONS[:150].astype("datetime64[D]").astype("datetime64[ns]")
+        )[: 100 if name == "OLD" else 150]
+        for name, bars in values.items()
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    read = load_panel(frame, end=end, symbols=symbols).warnings
+    assert load_panel(load_panel(frame), end=end, symbols=symbols).warnings == read
+    assert all(one.row > 0 for one in read)
+    if symbols is None and end is None:
+        assert [(one.kind, one.symbol, one.count) for one in read] == [
+            ("jump", "BAD", 1), ("stale", "OLD", 50), ("no_volume", "NEW", 10),
+        ]  # fmt: skip
+    if end == "2015-03-13":
+        assert read == ()

@@ -18,10 +18,14 @@ import numpy.typing as npt
 from core.config import DataConfig
 from core.errors import DataError
 from trading.panel import BAR_FIELDS, CLOSE, NEVER, Members, Panel, PanelOrigin, build_panel
-from trading.sources.load import mock_panel, parse_moment, with_columns
+from trading.price_warnings import PriceWarning
+from trading.sources.file import Series
+from trading.sources.load import left_symbols, mock_panel, parse_moment, with_columns
+from trading.sources.suspects import find_warnings
 from trading.universe import require_symbols
 
 FloatArray = npt.NDArray[np.float64]
+INT = npt.NDArray[np.int64]
 Bars = tuple[npt.NDArray[np.datetime64], npt.NDArray[np.int64], FloatArray]
 """One symbol's bars: when each was known [K], its date [K], its values [10, K]."""
 
@@ -93,21 +97,33 @@ def _built(panel: Panel, wanted: Mapping[str, Bars], members: Members | None) ->
     days = np.zeros(made.rows, dtype=np.int64)
     for known, own, _ in wanted.values():
         days[np.searchsorted(made.times, known)] = own
-    whole = made.rows == panel.rows and made.symbols == panel.symbols
     unlisted = {
         symbol: (known, own)
         for symbol, (known, own, _) in wanted.items()
         if symbol not in made.symbols
     }
     config = DataConfig() if panel.origin is None else panel.origin.config
-    last = made.as_of[-1]
-    warnings = tuple(
-        one
-        for one in panel.warnings
-        if one.symbol in wanted and one.first <= last and (one.kind != "stale" or whole)
-    )
-    origin = PanelOrigin(config, members, unlisted)
+    warnings, places = _warnings(panel, wanted, members)
+    origin = PanelOrigin(config, members, unlisted, places)
     return with_columns(replace(made, days=days, origin=origin, warnings=warnings))
+
+
+def _warnings(
+    panel: Panel, wanted: Mapping[str, Bars], members: Members | None
+) -> tuple[tuple[PriceWarning, ...], dict[str, tuple[INT, INT]]]:
+    """(what is doubtful in these bars, the stamps and lines of each symbol's), of a panel that was read."""
+    had = {} if panel.origin is None else panel.origin.places
+    series: dict[str, Series] = {}
+    for symbol, (known, days, values) in wanted.items():
+        if symbol not in had:
+            continue
+        stamps, lines = (each[: len(known)] for each in had[symbol])
+        raw = np.vstack([values[5:], np.full((1, len(known)), np.nan)])
+        series[symbol] = Series(known, days, stamps, raw, values, lines)
+    found = find_warnings(
+        series, interval=panel.interval, calendar=panel.calendar, left=left_symbols(members)
+    )
+    return found, {symbol: (one.stamps, one.lines) for symbol, one in series.items()}
 
 
 def _mock_cut(

@@ -93,7 +93,7 @@ def load_panel(
             series,
             interval=checked.interval,
             calendar=config.calendar,
-            left=_left(members),
+            left=left_symbols(members),
         ),
     )
     unlisted = {
@@ -101,14 +101,14 @@ def load_panel(
         for symbol, one in series.items()
         if symbol not in panel.symbols
     }
-    origin = PanelOrigin(config, members, unlisted)
+    places = {symbol: (one.stamps, one.lines) for symbol, one in series.items()}
+    origin = PanelOrigin(config, members, unlisted, places)
     return with_columns(replace(panel, days=_days(panel, series), origin=origin))
 
 
-def _left(members: Mapping[str, Member] | None) -> list[str]:
-    return (
-        [] if members is None else [name for name, (_, end) in members.items() if end is not None]
-    )
+def left_symbols(members: Mapping[str, Member] | None) -> list[str]:
+    """The members of a universe that leave it at some time."""
+    return [] if members is None else [name for name, (_, to) in members.items() if to is not None]
 
 
 def _days(panel: Panel, series: Mapping[str, Series]) -> npt.NDArray[np.int64]:
