@@ -136,7 +136,8 @@ def test_a_backtest_prints_exactly_the_promised_keys_and_what_is_added(
     }  # fmt: skip
     added = {
         "status", "decided_by", "command", "bars_per_year", "initial_cash_usd", "drawdowns", "years",
-        "limits", "training_cutoff", "bars_inside_cutoff", "notes", "curve",
+        "limits", "training_cutoff", "bars_inside_cutoff", "notes", "curve", "news", "open_orders",
+        "open_positions", "orders_unfilled", "delistings", "margin_calls",
     }  # fmt: skip
     assert summary.keys() == promised | added
     assert summary["data"].keys() >= {
