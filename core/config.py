@@ -69,18 +69,33 @@ class Section(BaseModel):
 class DataConfig(Section):
     """How bars are read. `calendar` is an exchange_calendars name (XNYS, 24/7, ...).
 
-    `bar_label` is what a stamp labels: an intraday bar's beginning (`open`, and `auto`) or its end
-    (`close`); of bars longer than a day `auto` is the end where all stamps are last days or sessions of their
-    week or month.
+    `bar_label` is what a stamp labels: an intraday bar's beginning (`open`, and `auto`) or its end (`close`);
+    of longer bars `auto` is the end where all stamps are last days or sessions of their week or month.
+    `decimal` is the decimal sign of a file's numbers, `date_order` dmy, mdy or ymd, `layout` long or wide;
+    with `auto` the file settles it or is refused. `incomplete_bars: close` reads a bar whose open, high or
+    low is 0 or empty by its close alone.
 
     `contact` is an e-mail address that scrapers tell the servers they read; the SEC insists on one.
     """
 
     calendar: str = "XNYS"
     bar_label: Literal["auto", "open", "close"] = "auto"
+    decimal: Literal["auto", ".", ","] = "auto"
+    date_order: Literal["auto", "dmy", "mdy", "ymd"] = "auto"
+    layout: Literal["auto", "long", "wide"] = "auto"
+    incomplete_bars: Literal["refuse", "close"] = "refuse"
     mock_symbols: Annotated[int, Field(ge=1, le=5_000)] = 5
     mock_bars: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000
     contact: str | None = None
+
+    @field_validator("decimal", mode="before")
+    @classmethod
+    def _sign_by_name(cls, value: Any) -> Any:
+        return (
+            {"point": ".", "dot": ".", "comma": ","}.get(value, value)
+            if isinstance(value, str)
+            else value
+        )
 
 
 class TradingConfig(Section):

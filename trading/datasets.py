@@ -30,9 +30,10 @@ from trading.price_warnings import PriceWarning
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, check_source
 from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, clock_moment, resolve_source
+from trading.sources.sheet import Table
 from trading.sources.source import Source, read_source
 from trading.sources.suspects import find_warnings
-from trading.sources.table import Table, frame_table
+from trading.sources.table import frame_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,7 @@ def check_data(
     """
     config = config or DataConfig()
     try:
-        source = resolve_source(data, data_dir)
+        source = resolve_source(data, data_dir, config)
     except DataFaults as error:
         return CheckReport(False, 0, (), None, None, None, error.faults, (), ())
     checked = check_source(
@@ -189,11 +190,12 @@ def import_files(
             raise DataError("several files make one dataset.", "Name it with --name.")
         name = re.sub(r"(\.(csv|txt|tsv|parquet|pq|feather|arrow))?(\.gz)?$", "", files[0].name)
     _check_name(name)
+    config = config or DataConfig()
     tables: list[Table] = []
     faults: list[Fault] = []
     for file in files:
         try:
-            read = read_source(file)
+            read = read_source(file, config)
         except DataFaults as error:
             faults += error.faults
             continue
@@ -202,7 +204,6 @@ def import_files(
     if not tables:
         raise DataFaults(faults)
     source = Source(name, tuple(tables), "", tuple(faults))
-    config = config or DataConfig()
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
     return save_dataset(checked, data_dir, name, ", ".join(file.name for file in files))
 

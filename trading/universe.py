@@ -15,7 +15,7 @@ import numpy as np
 from core.csvtext import read_csv_table
 from core.errors import DataError
 from trading.sources.faults import DataFaults, Fault
-from trading.sources.table import plain
+from trading.sources.headers import plain
 from trading.sources.times import read_stamps
 
 Member = tuple[np.datetime64 | None, np.datetime64 | None]

@@ -12,7 +12,7 @@ import pytest
 from core.errors import DataError
 from trading.datasets import check_data
 from trading.sources import DataFaults, Fault, load_panel
-from trading.sources.table import MAX_LINE_BYTES
+from trading.sources.csv_text import MAX_LINE_BYTES
 
 HEADER = "symbol,date,open,high,low,close,volume,adj_close"
 GOOD = [
@@ -50,7 +50,11 @@ CELL_FAULTS = {
         "text",
         "'ten' where low",
     ),
-    "a decimal comma": ('AAA,2024-01-03,"11,5",13,10,12,200,12', "text", "'11,5' where open"),
+    "a decimal comma beside points": (
+        'AAA,2024-01-03,"11,5",13.25,10.5,12.5,200,12',
+        "text",
+        "'11,5' where open",
+    ),
     "an infinite price": ("AAA,2024-01-03,11,inf,10,12,200,12", "infinite", "high inf"),
     "an impossible date": ("AAA,2024-02-30,11,13,10,12,200,12", "date", "'2024-02-30'"),
     "a day-first date": ("AAA,03/01/2024,11,13,10,12,200,12", "date", "'03/01/2024'"),
@@ -108,14 +112,15 @@ def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert (report.rows, report.symbols) == (5, ("AAA", "BBB"))
 
 
-def test_the_message_shows_five_and_the_object_holds_all(tmp_path: Path) -> None:
+def test_a_fault_of_a_kind_is_told_once_with_its_count_and_first_rows(tmp_path: Path) -> None:
     rows = [f"AAA,2024-01-{day:02},1,1,1,-1,1,1" for day in range(2, 30)]
     with pytest.raises(DataFaults) as caught:
         load_panel(write(tmp_path, rows))
-    assert len(caught.value.faults) == 28
-    assert "28 faults" in str(caught.value)
-    assert "... and 23 more." in str(caught.value)
-    assert str(caught.value).count("\nrow ") == 5
+    (fault,) = caught.value.faults
+    assert (fault.row, fault.count, fault.rows) == (2, 28, (2, 3, 4, 5, 6))
+    assert "28 faults of one kind" in str(caught.value)
+    assert "(28 rows: 2, 3, 4, 5, 6, ...)" in str(caught.value)
+    assert str(caught.value).count("\nrow ") == 1
 
 
 def test_rounding_noise_of_a_vendor_is_no_fault(tmp_path: Path) -> None:
@@ -125,11 +130,15 @@ def test_rounding_noise_of_a_vendor_is_no_fault(tmp_path: Path) -> None:
     assert found == [("high_low", 2, "AAA")]
 
 
-def test_newest_first_is_one_fault_a_symbol(tmp_path: Path) -> None:
-    rows = [f"AAA,2024-01-{day:02},1,1,1,1,1,1" for day in range(31, 1, -1)]
-    faults = check_data(write(tmp_path, rows)).faults
-    assert [(fault.kind, fault.symbol) for fault in faults] == [("unsorted", "AAA")]
-    assert "30 times run backwards" in faults[0].found
+def test_newest_first_is_read_and_said_and_any_other_order_is_a_fault(tmp_path: Path) -> None:
+    days = range(31, 1, -1)
+    rows = [f"AAA,2024-01-{day:02},{day},{day},{day},{day},1,{day}" for day in days]
+    path = write(tmp_path, rows)
+    assert faults_of(path) == []
+    panel = load_panel(path)
+    assert panel.field("close")[:, 0].tolist() == list(range(2, 32))
+    assert "the rows are newest first" in panel.notes
+    assert [kind for kind, *_ in faults_of(write(tmp_path, [*rows[5:], *rows[:5]]))] == ["unsorted"]
 
 
 WHOLE_FILES = {
@@ -148,7 +157,12 @@ WHOLE_FILES = {
     "latin-1": ("symbol,date,close\nM\xfc,2024-01-02,1\n".encode("latin-1"), "encoding"),
     "utf-16": ("date,close\n2024-01-02,1\n".encode("utf-16"), "encoding"),
     "no price columns": (b"symbol,date,volume\nAAA,2024-01-02,5\n", "no_price_columns"),
-    "columns that are no symbols": (b"date,score,rank\n2024-01-02,5,1\n", "no_price_columns"),
+    "columns that are no symbols": (b"date,score,rank\n2024-01-02,a,b\n", "no_price_columns"),
+    "returns": (
+        b"date,A,B\n" + b"".join(b"2024-01-%02d,0.01,-0.02\n" % day for day in range(2, 12)),
+        "returns",
+    ),
+    "a column of returns": (b"date,symbol,ret\n2024-01-02,A,0.01\n", "returns"),
     "no close": (b"date,open,high,low\n2024-01-02,1,1,1\n", "no_price_columns"),
     "no high": (b"date,open,low,close\n2024-01-02,1,1,1\n", "no_price_columns"),
     "no time column": (b"symbol,open,high,low,close\nA,1,1,1,1\n", "no_time_column"),
@@ -228,9 +242,9 @@ def test_a_few_daily_bars_after_hours_are_faults(tmp_path: Path, days: int, cloc
     """Dated as hours, they would be known at 01:00 of their own day."""
     daily = [f"2024-01-{day:02}{clock}" for day in range(8, 8 + days)]
     faults = check_data(write(tmp_path, stamped(HOURS + daily))).faults
-    assert [(fault.kind, fault.row) for fault in faults] == [
-        ("interval", row) for row in range(9, 9 + days)
-    ]
+    (fault,) = faults
+    assert (fault.kind, fault.row, fault.count) == ("interval", 9, days)
+    assert fault.rows == tuple(range(9, 9 + days))
     assert "a daily bar in a file of 1h bars" in faults[0].found
 
 

@@ -6,7 +6,7 @@ Owns the layout that the rules of a check work on. Refuses to know the rules.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,22 @@ class Bars:
             self.faulty[rows],
             self.lines[rows],
         )
+
+    def with_values(self, values: FloatArray) -> Bars:
+        """The same rows with other numbers."""
+        return replace(self, values=values)
+
+    def blank(self) -> Bars:
+        """The same rows without numbers, at fault already: nothing more is said about their cells."""
+        empty = np.full_like(self.values, np.nan)
+        return replace(self, values=empty, faulty=np.ones_like(self.faulty))
+
+    def close_alone(self) -> BoolArray:
+        """[K]: a sound close above 0 beside an open, high or low that is 0 or empty."""
+        prices = self.values[:3]
+        hole = (np.isnan(prices) | (prices == 0)).any(axis=0) & ~(prices < 0).any(axis=0)
+        close = self.values[3]
+        return np.asarray(hole & np.isfinite(close) & (close > 0) & ~self.faulty)
 
 
 def report(

@@ -21,7 +21,7 @@ from trading.periods import BarLabel, periods_of
 from trading.sources.adjust import adjusted_bars
 from trading.sources.bars import Bars
 from trading.sources.cells import table_bars
-from trading.sources.faults import Fault
+from trading.sources.faults import Fault, grouped
 from trading.sources.source import Source
 from trading.sources.spacing import RUN, file_interval
 from trading.sources.unfinished import future_note
@@ -101,7 +101,8 @@ def check_source(
     for table in source.tables:
         name = table.file if several else ""
         ignored.update(dict.fromkeys(table.ignored))
-        bars, found = table_bars(table, name)
+        bars, found, told = table_bars(table, name)
+        notes.update(dict.fromkeys(told))
         kept, more, said = check_bars(bars, calendar, bar_label)
         notes.update(dict.fromkeys(said))
         rows += len(kept.code) if said else _rows_with_a_price(bars)
@@ -142,7 +143,7 @@ def check_source(
     return Checked(
         series=series,
         symbols=tuple(series) or tuple(symbol for symbol in joined.symbols if symbol),
-        faults=tuple(faults),
+        faults=tuple(grouped(faults)),
         ignored=tuple(ignored),
         notes=tuple(notes),
         overlaps=tuple(overlaps),

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from core.config import DataConfig
 from core.errors import DataError
 from trading.sources.faults import DataFaults, Fault
-from trading.sources.table import Table, frame_table, plain
+from trading.sources.headers import plain
+from trading.sources.sheet import Table
+from trading.sources.table import frame_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +40,9 @@ def given_name(data: Given) -> str:
     return FRAME if isinstance(data, Mapping) else type(data).__name__
 
 
-def given_tables(data: Given) -> tuple[tuple[Table, ...], str, tuple[Fault, ...]]:
+def given_tables(
+    data: Given, config: DataConfig | None = None
+) -> tuple[tuple[Table, ...], str, tuple[Fault, ...]]:
     """(its tables, the SHA-256 of the values, what is wrong with frames that are no table).
 
     A Series is one symbol's closes, called by its name; with an index of two levels (time and symbol) those
@@ -47,11 +52,11 @@ def given_tables(data: Given) -> tuple[tuple[Table, ...], str, tuple[Fault, ...]
     import pandas as pd
 
     if isinstance(data, pd.DataFrame):
-        return (frame_table(data, FRAME),), _digest(data), ()
+        return (frame_table(data, FRAME, config),), _digest(data), ()
     if isinstance(data, pd.Series):
-        return (_series_table(data),), _digest(data.to_frame()), ()
+        return (_series_table(data, config),), _digest(data.to_frame()), ()
     if isinstance(data, Mapping):
-        return _by_symbol(data)
+        return _by_symbol(data, config)
     raise DataError(f"data is a {type(data).__name__}.", CURE)
 
 
@@ -63,7 +68,7 @@ def _digest(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _series_table(closes: pd.Series, symbol: str | None = None) -> Table:
+def _series_table(closes: pd.Series, config: DataConfig | None, symbol: str | None = None) -> Table:
     """The table of a Series of closes; its index is the times, or times and symbols."""
     import pandas as pd
 
@@ -78,11 +83,11 @@ def _series_table(closes: pd.Series, symbol: str | None = None) -> Table:
         symbol = SERIES if plain(name) in CLOSE_WORDS else name
     if not isinstance(closes.index, pd.MultiIndex) and closes.index.name is None:
         frame.index.name = "date"
-    return frame_table(frame, symbol)
+    return frame_table(frame, symbol, config)
 
 
 def _by_symbol(
-    data: Mapping[str, pd.DataFrame | pd.Series],
+    data: Mapping[str, pd.DataFrame | pd.Series], config: DataConfig | None
 ) -> tuple[tuple[Table, ...], str, tuple[Fault, ...]]:
     import pandas as pd
 
@@ -102,7 +107,7 @@ def _by_symbol(
         values = value.to_frame() if isinstance(value, pd.Series) else value
         digest.update(repr(symbol).encode() + _digest(values).encode())
         try:
-            tables.append(_one_symbol(symbol, value))
+            tables.append(_one_symbol(symbol, value, config))
         except DataFaults as error:
             faults.extend(error.faults)
     if not tables:
@@ -110,13 +115,13 @@ def _by_symbol(
     return tuple(tables), digest.hexdigest(), tuple(faults)
 
 
-def _one_symbol(symbol: str, value: pd.DataFrame | pd.Series) -> Table:
+def _one_symbol(symbol: str, value: pd.DataFrame | pd.Series, config: DataConfig | None) -> Table:
     """The table under one key. Raises: DataError when it has the bars of other symbols."""
     import pandas as pd
 
     if isinstance(value, pd.Series):
-        return _series_table(value, symbol)
-    table = frame_table(value, symbol)
+        return _series_table(value, config, symbol)
+    table = frame_table(value, symbol, config)
     if len(table.pieces) > 1:
         names = ", ".join(str(piece.symbol) for piece in table.pieces[:5])
         raise DataError(

@@ -187,7 +187,7 @@ def _checked(
     data_dir: Path | None,
     now: datetime | None,
 ) -> tuple[str, Checked, str]:
-    source = resolve_source(data, data_dir)
+    source = resolve_source(data, data_dir, config)
     checked = check_source(
         source, calendar=config.calendar, bar_label=config.bar_label, now=clock_moment(now)
     )
@@ -197,12 +197,16 @@ def _checked(
     return name, checked, source.sha256
 
 
-def resolve_source(data: str | Path | Given | None, data_dir: Path | None = None) -> Source:
+def resolve_source(
+    data: str | Path | Given | None,
+    data_dir: Path | None = None,
+    config: DataConfig | None = None,
+) -> Source:
     """The tables of what a user named: nothing (the sample), a path, a dataset or data given in Python."""
     if data is None:
         return read_source(SAMPLE_FILE)
     if not isinstance(data, str | Path):
-        return read_source(data)
+        return read_source(data, config)
     path = Path(data)
     try:
         here = path.exists()
@@ -211,7 +215,7 @@ def resolve_source(data: str | Path | Given | None, data_dir: Path | None = None
             f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
         ) from error
     if here:
-        return read_source(path)
+        return read_source(path, config)
     if data_dir is not None and re.fullmatch(r"[\w.\- ]+", str(data)):
         dataset = data_dir / f"{data}{DATASET_SUFFIX}"
         if dataset.exists():

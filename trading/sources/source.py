@@ -10,10 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.config import DataConfig
 from core.errors import DataError
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.frames import Given, given_name, given_tables
-from trading.sources.table import Table, read_table
+from trading.sources.sheet import Table
+from trading.sources.table import read_table
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq", ".feather", ".arrow")
 """What a folder is searched for; a file that is named is read whatever it is called."""
@@ -30,14 +32,14 @@ class Source:
     """Of the files of a folder that are no table, beside those that are."""
 
 
-def read_source(data: Path | Given) -> Source:
+def read_source(data: Path | Given, config: DataConfig | None = None) -> Source:
     """The tables of a file, of a folder's files in the order of their names, or of data given in Python:
     a DataFrame (long, wide or two-level), a Series of closes, or frames or Series by symbol.
 
     Raises: DataFaults for what is no table, DataError for what cannot be read at all.
     """
     if not isinstance(data, Path):
-        return Source(given_name(data), *given_tables(data))
+        return Source(given_name(data), *given_tables(data, config))
     files = _files(data) if data.is_dir() else [data]
     digest = hashlib.sha256()
     tables: list[Table] = []
@@ -48,7 +50,7 @@ def read_source(data: Path | Given) -> Source:
             digest.update(file.name.encode() + b"\0" + len(content).to_bytes(8, "big"))
         digest.update(content)
         try:
-            tables.append(read_table(file, content))
+            tables.append(read_table(file, content, config))
         except DataFaults as error:
             faults.extend(error.faults)
     if not tables:

@@ -29,6 +29,18 @@ STEADY = float(np.log(1.12))
 """A price that moves by less ran on as on any other day."""
 
 
+_PRICE_ROWS = np.array([True, True, True, False, False, False])[:, None]
+
+CLOSE_ALONE_CURE = "the close is sound: --set data.incomplete_bars=close reads the bar by it (open = high = low = close)"
+PRICE_CURE = (
+    "prices of 0 and below are not supported, true ones neither: leave out this symbol, or the time around"
+    " the row"
+)
+ADJUSTED_CURE = (
+    "adjusted prices of 0 and below are not supported: leave adj_close out to use prices as traded"
+)
+
+
 def check_bars(
     bars: Bars, calendar: str = "XNYS", bar_label: BarLabel = "auto"
 ) -> tuple[Bars, list[Fault], tuple[str, ...]]:
@@ -52,10 +64,13 @@ def _number(value: float) -> str:
 
 
 def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
-    """NaN, infinity, price <= 0, negative volume, and a high or low that does not enclose the bar."""
-    faults: list[Fault] = []
+    """NaN, infinity, price <= 0, negative volume, and a high or low that does not enclose the bar.
+
+    A row is told of once for each kind, with all its cells of that kind.
+    """
     values = bars.values
     sound = present & ~bars.faulty
+    alone = bars.close_alone() & present
     wanted = np.ones_like(values, dtype=bool)
     for cell in (4, 5):
         filled = ~np.isnan(values[cell]) & present
@@ -63,33 +78,51 @@ def _cell_faults(bars: Bars, present: BoolArray) -> list[Fault]:
         has[bars.code[filled]] = True
         wanted[cell] = has[bars.code]
     holes = np.isnan(values) & wanted & sound
-    rows = np.flatnonzero(holes.any(axis=0))
-    names = [
-        "no value (NaN) for "
-        + ", ".join(CELL_NAMES[cell] for cell in np.flatnonzero(holes[:, row]))
-        for row in rows
-    ]
-    faults += report(bars, rows.tolist(), "nan", names, "fill the cell in, or empty the whole row")
+    faults = _report_cells(
+        bars, holes & alone & _PRICE_ROWS, "nan", "no value (NaN) for", CLOSE_ALONE_CURE
+    )
+    holes &= ~(alone & _PRICE_ROWS)
+    faults += _report_cells(bars, holes, "nan", "no value (NaN) for", "fill the cell in")
     flat = (values[:3] == values[3]).all(axis=0)  # one price four times: told of the close alone
-    for cell, name in enumerate(CELL_NAMES):
-        column = np.where(flat, 1.0, values[cell]) if cell < 3 else values[cell]
-        rows = np.flatnonzero(np.isinf(column))
-        found = [f"{name} {_number(column[row])}" for row in rows]
-        faults += report(
-            bars, rows.tolist(), "infinite", found, "give a finite number, or empty the row"
-        )
-        bad = (column < 0) if name == "volume" else (column <= 0)
-        rows = np.flatnonzero(bad & np.isfinite(column))
-        found = [f"{name} {_number(column[row])}" for row in rows]
-        if name == "volume":
-            faults += report(bars, rows.tolist(), "volume", found, "a volume is 0 or more")
-        else:
-            cure = "a price is above 0: correct it, or empty the row if there was no bar"
-            faults += report(bars, rows.tolist(), "price", found, cure)
+    judged = np.ones_like(values, dtype=bool)
+    judged[:3] = ~flat
+    infinite = np.isinf(values) & judged
+    faults += _report_cells(bars, infinite, "infinite", "", "give a finite number")
+    rows = np.flatnonzero((values[4] < 0) & np.isfinite(values[4]))
+    found = [f"volume {_number(values[4][row])}" for row in rows]
+    faults += report(bars, rows.tolist(), "volume", found, "a volume is 0 or more")
+    zeros = (values == 0) & alone & _PRICE_ROWS
+    faults += _report_cells(bars, zeros, "price", "", CLOSE_ALONE_CURE, beside_close=True)
+    low = (values <= 0) & np.isfinite(values) & judged & ~zeros
+    low[4] = low[5] = False
+    faults += _report_cells(bars, low, "price", "", PRICE_CURE)
+    low = (values <= 0) & np.isfinite(values)
+    low[:5] = False
+    faults += _report_cells(bars, low, "price", "", ADJUSTED_CURE)
     usable = sound & ~np.isnan(values[:4]).any(axis=0)
     usable &= (values[:4] > 0).all(axis=0) & np.isfinite(values[:4]).all(axis=0)
     faults += _enclosing(bars, usable)
     return faults
+
+
+def _report_cells(
+    bars: Bars, cells: BoolArray, kind: str, word: str, cure: str, *, beside_close: bool = False
+) -> list[Fault]:
+    """One fault a row for the cells [6, K] of one kind, named after `word`, else with their values."""
+    rows = np.flatnonzero(cells.any(axis=0))
+    found = []
+    for row in rows:
+        columns = np.flatnonzero(cells[:, row])
+        if word:
+            text = f"{word} " + ", ".join(CELL_NAMES[cell] for cell in columns)
+        else:
+            text = ", ".join(
+                f"{CELL_NAMES[cell]} {_number(bars.values[cell][row])}" for cell in columns
+            )
+        found.append(
+            text + (f" beside close {_number(bars.values[3][row])}" if beside_close else "")
+        )
+    return report(bars, rows.tolist(), kind, found, cure)
 
 
 def _enclosing(bars: Bars, usable: BoolArray) -> list[Fault]:
