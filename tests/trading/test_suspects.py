@@ -135,6 +135,33 @@ def test_a_unit_that_changes_for_good() -> None:
     assert warning.first == warning.last
 
 
+def test_the_few_bars_before_a_change_of_the_unit_are_the_odd_ones() -> None:
+    (warning,) = warnings_of(scale(walk(3, 300, 0.015), slice(0, 5), 100.0))
+    assert (warning.kind, warning.row, warning.count) == ("unit_change", 2, 5)
+    assert warning.found.startswith("5 bars to close")
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 3.0])
+def test_a_few_rows_adjusted_otherwise_are_told_as_a_stretch(factor: float) -> None:
+    for seed in range(10):
+        (warning,) = warnings_of(scale(walk(seed, 200, 0.01), slice(80, 84), factor))
+        assert (warning.kind, warning.row, warning.count) == ("unit_change", 82, 4)
+        assert "adjusted for a split otherwise" in warning.cause
+
+
+def test_the_value_told_is_the_one_that_stands_in_the_input() -> None:
+    """Prices twice the adjusted: a slip in all is told as read, one in the adjusted close as adjusted."""
+    values = walk(3, 200, 0.01)
+    one = series_of(scale(values, 100, 0.01))
+    doubled = one.values.copy()
+    doubled[5:9] *= 2.0
+    (warning,) = find_warnings({"S": replace(one, values=doubled)}, interval="1d", calendar="XNYS")
+    assert warning.found.startswith(f"close {values[3, 100] * 0.02:.6g} between")
+    doubled[5:9] = values[:4] * 2.0
+    (warning,) = find_warnings({"S": replace(one, values=doubled)}, interval="1d", calendar="XNYS")
+    assert warning.found.startswith(f"adjusted close {values[3, 100] * 0.01:.6g} between")
+
+
 @pytest.mark.parametrize(
     ("factor", "ratio"),
     [(1 / 2, "2:1"), (1 / 3, "3:1"), (1 / 4, "4:1"), (1 / 7, "7:1"), (1 / 20, "20:1"),

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from trading.calendar import sessions_between
 from trading.intervals import parse_interval
-from trading.panel import iso_times
+from trading.panel import RAW_OPEN, RAW_VOLUME, iso_times
 from trading.price_warnings import KINDS, PriceWarning
 from trading.sources.file import Series
 
@@ -88,6 +88,8 @@ UNIT = _Kind(
     "another unit or currency (pence for pounds, a change of the quotation)",
     "bring all rows of the symbol to one unit",
 )
+MIXED_CAUSE = "rows adjusted for a split otherwise than the rest, or in another unit or currency"
+MIXED_CURE = "take all rows of the symbol from one source, adjusted alike"
 SPLIT = _Kind(
     "suspected_split",
     "a {} that the prices are not adjusted for",
@@ -175,6 +177,15 @@ class _Prices:
     def close(self, at: int) -> float:
         return float(self.bars.values[3, at])
 
+    def as_read(self, at: int) -> tuple[FloatArray, str]:
+        """(the prices [4, K] to show of a step to `at`, a word before them): as they stand in the input where
+        they make the same step, else the adjusted ones."""
+        raw = self.bars.values[RAW_OPEN:RAW_VOLUME]
+        step = log(float(raw[3, at]) / float(raw[3, at - 1])) if at else 0.0
+        if abs(step - float(self.step[at])) < STEP:
+            return raw, ""
+        return self.bars.values[:4], "adjusted "
+
     def deviation(self, at: int) -> float:
         """The deviation of the bars near `at`, steps that are looked at left out."""
         near = np.abs(self.step[max(1, at - NEAR_BARS) : at + NEAR_BARS + 1])
@@ -231,6 +242,7 @@ def _wick(prices: _Prices, at: int) -> Iterator[PriceWarning]:
     before, close = prices.close(max(at - 1, 0)), prices.close(at)
     reach = np.log(values[1] / values[2])[max(0, at - NEAR_BARS) : at + NEAR_BARS + 1]
     least = min(max(DEVIATIONS * float(np.median(reach)), LEAST_JUMP), SURE_JUMP)
+    shown, word = prices.as_read(at)
     opened = float(values[0, at])
     for name, cell, level in (("high", 1, max(before, close)), ("low", 2, min(before, close))):
         price = float(values[cell, at])
@@ -238,10 +250,12 @@ def _wick(prices: _Prices, at: int) -> Iterator[PriceWarning]:
             continue
         if prices.is_coarse(level, price):
             continue
-        what = f"open {_price(opened)} and {name}" if abs(log(opened / price)) < STEP else name
-        found = f"{what} {_price(price)} where the close is {_price(close)}"
+        what = name
+        if abs(log(opened / price)) < STEP:
+            what = f"open {_price(shown[0, at])} and {name}"
+        found = f"{word}{what} {_price(shown[cell, at])} where the close is {_price(shown[3, at])}"
         if at:
-            found += f" and the close before {_price(before)}"
+            found += f" and the close before {_price(shown[3, at - 1])}"
         yield prices.symbol.warn(JUMP, at, found)
 
 
@@ -265,23 +279,22 @@ def _steps(prices: _Prices, steps: list[int]) -> Iterator[tuple[PriceWarning, ra
 def _way_back(prices: _Prices, steps: list[int]) -> int | None:
     """The row at which the level returns from the first of `steps`; None where it does not by one step."""
     row, there = steps[0], float(prices.step[steps[0]])
-    if abs(there) < LEAST_JUMP or prices.is_coarse(prices.close(row - 1), prices.close(row)):
+    if prices.is_coarse(prices.close(row - 1), prices.close(row)):
         return None
-    least = prices.least_jump(row)
-    if abs(there) < least:
-        return None
+    size, deviation = abs(there), prices.deviation(row)
     for back in steps[1:4]:
         rest = abs(there + float(prices.step[back]))
-        if rest <= BACK_FRAC * abs(there):
-            if back == row + 1:
-                return back
-            if back - row > SHORT_STRETCH_BARS and abs(there) < MANY_FOLD:
-                return None
-            calm = max(0.08, 4.0 * prices.deviation(row))
-            sudden = rest <= 2 * calm and all(
-                _is_sudden(prices, each, calm) for each in (row, back)
-            )
-            return back if sudden else None
+        if rest > BACK_FRAC * size:
+            continue
+        if back == row + 1:
+            return back if size >= prices.least_jump(row) else None
+        if size < max(FEW, min(DEVIATIONS * deviation, SURE_JUMP)):
+            return None
+        if back - row > SHORT_STRETCH_BARS and size < MANY_FOLD:
+            return None
+        calm = max(0.08, 4.0 * deviation)
+        sudden = all(_is_sudden(prices, each, calm) for each in (row, back))
+        return back if sudden and rest <= 2 * calm else None
     return None
 
 
@@ -294,16 +307,18 @@ def _is_sudden(prices: _Prices, row: int, calm: float) -> bool:
 
 
 def _stretch(prices: _Prices, row: int, count: int) -> PriceWarning:
-    before, price, after = (prices.close(each) for each in (row - 1, row, row + count))
+    shown, word = prices.as_read(row)
+    before, price, after = (float(shown[3, each]) for each in (row - 1, row, row + count))
     if count == 1:
-        found = f"close {_price(price)} between {_price(before)} and {_price(after)}"
+        found = f"{word}close {_price(price)} between {_price(before)} and {_price(after)}"
         return prices.symbol.warn(JUMP, row, found)
-    factor = exp(abs(float(prices.step[row])))
+    size = abs(float(prices.step[row]))
     found = (
-        f"{count} bars from close {_price(price)}, {_fold(factor, price > before)} the close before,"
-        f" {_price(before)}; then back to {_price(after)}"
+        f"{count} bars from {word}close {_price(price)}, {_fold(exp(size), price > before)} the close"
+        f" before, {_price(before)}; then back to {_price(after)}"
     )
-    return prices.symbol.warn(UNIT, row, found, count=count)
+    kind = UNIT if size >= MANY_FOLD else replace(UNIT, cause=MIXED_CAUSE, cure=MIXED_CURE)
+    return prices.symbol.warn(kind, row, found, count=count)
 
 
 def _fold(factor: float, up: bool) -> str:
@@ -319,18 +334,17 @@ def _lasting(prices: _Prices, row: int) -> PriceWarning | None:
     ratio, off = _usual_ratio(abs(gap))
     decimal = abs(gap) >= log(5.0) and abs(log10(exp(abs(gap))) % 1.0 - 0.5) > 0.4
     bars = len(prices.step)
-    fold = _fold(exp(abs(gap)), gap > 0)
-    price = "close" if not prices.has_range else "open"
-    shown = float(prices.bars.values[3 if price == "close" else 0, row])
-    found = f"{price} {_price(shown)}, {fold} the close before, {_price(before)}"
+    shown, word = prices.as_read(row)
     if decimal and bars > 2 and row in (1, bars - 1) and abs(gap) >= prices.least_jump(row):
-        odd = 0 if row == 1 else row
-        close = f"close {_price(prices.close(odd))} beside {_price(after if odd == 0 else before)}"
-        end = "first" if odd == 0 else "last"
+        odd, even, end = (0, 1, "first") if row == 1 else (row, row - 1, "last")
+        close = f"{word}close {_price(shown[3, odd])} beside {_price(shown[3, even])}"
         return prices.symbol.warn(JUMP, odd, f"{close} in the {end} bar")
+    cell, name = (0, "open") if prices.has_range else (3, "close")
+    fold, last = _fold(exp(abs(gap)), gap > 0), _price(shown[3, row - 1])
+    found = f"{word}{name} {_price(shown[cell, row])}, {fold} the close before, {last}"
     volume = _volume_ratio(prices.bars.values[4], row)
     if decimal and abs(gap) > log(50.0) and (volume is None or abs(volume) < log(3.0)):
-        return prices.symbol.warn(UNIT, row, f"{found}, and it stays", count=bars - row, last=row)
+        return _other_unit(prices, row, found)
     if not _is_split(prices, row, gap, off, volume):
         return None
     name = f"{ratio:g}:1" if gap < 0 else f"1:{ratio:g}"
@@ -339,6 +353,18 @@ def _lasting(prices: _Prices, row: int) -> PriceWarning | None:
         SPLIT, cause=SPLIT.cause.format(f"{name} {'split' if gap < 0 else 'reverse split'}")
     )
     return prices.symbol.warn(kind, row, f"{found} (ratio {name})")
+
+
+def _other_unit(prices: _Prices, row: int, found: str) -> PriceWarning:
+    """Of a step that stays: the bars before it where they are few, else those from it on."""
+    bars = len(prices.step)
+    if row <= min(SHORT_STRETCH_BARS, bars // 2):
+        shown, word = prices.as_read(row)
+        first, after = float(shown[3, row - 1]), float(shown[3, row])
+        fold = _fold(exp(abs(log(first / after))), first > after)
+        what = f"{row} bars to {word}close {_price(first)}, {fold} the close after, {_price(after)}"
+        return prices.symbol.warn(UNIT, 0, what, count=row)
+    return prices.symbol.warn(UNIT, row, f"{found}, and it stays", count=bars - row, last=row)
 
 
 def _is_calm_step(prices: _Prices, row: int, gap: float) -> bool:
