@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.errors import OrderRejected
 from core.types import Fill, Order, OrderIntent, Unfilled, UnfilledReason
+from trading.candidate import QUANTUM, Candidate, floored, scaled, whole_shares
 from trading.costs import (
     DOLLAR_DIGITS,
     CostModel,
@@ -26,7 +26,7 @@ from trading.costs import (
 from trading.delisting import RETURN_BARS, Delisting, Return, delisting_price
 from trading.history import Tape
 from trading.margin import MARGIN_CALL
-from trading.orders import DURING, OPENING, WorkingOrder
+from trading.orders import DURING, OPENING, WorkingOrder, check_intent
 from trading.panel import (
     CLOSE,
     HIGH,
@@ -40,69 +40,12 @@ from trading.panel import (
     Panel,
 )
 from trading.portfolio import QUANTITY_DIGITS, Portfolio
+from trading.volumes import Volumes
 
-_QUANTUM = 10**QUANTITY_DIGITS
 _ROUNDING_USD = 2e-6
 """What rounding a fill's value and three costs to six digits can take from the cash, at most."""
 
 _CENT_USD = 0.01
-
-_PRICES_OF_TYPE = {
-    "market": (False, False),
-    "limit": (True, False),
-    "stop": (False, True),
-    "stop_limit": (True, True),
-}
-"""Whether an order type has a limit price and a stop price."""
-
-
-class _Candidate:
-    """One order about to fill in a bar: signed quantity wanted and all that its cost depends on.
-
-    `base` is the part of a purchase that covers a short; only the rest is scaled to the cash. `closing` says
-    that the whole order would leave nothing held.
-    """
-
-    __slots__ = (
-        "base",
-        "capped",
-        "closing",
-        "parts",
-        "price",
-        "priced",
-        "quantity",
-        "raw_ratio",
-        "sigma_frac",
-        "taking",
-        "volume",
-        "working",
-    )
-
-    def __init__(
-        self,
-        working: WorkingOrder,
-        quantity: float,
-        price: float,
-        *,
-        taking: bool,
-        raw_ratio: float,
-        volume: float,
-        sigma_frac: float,
-        capped: bool,
-        closing: bool,
-    ) -> None:
-        self.working = working
-        self.quantity = quantity
-        self.base = 0.0
-        self.priced = math.nan
-        self.parts = (0.0, 0.0, 0.0)
-        self.price = price
-        self.taking = taking
-        self.raw_ratio = raw_ratio
-        self.volume = volume
-        self.sigma_frac = sigma_frac
-        self.capped = capped
-        self.closing = closing
 
 
 class SimulatedBroker:
@@ -144,7 +87,7 @@ class SimulatedBroker:
         self.ended: list[Unfilled] = []
         self.unfilled: dict[str, int] = {}
         self.fills_of_unknown_volume = 0
-        self._first_volume: dict[int, int] = {}
+        self._volumes = Volumes(tape)
         self.delisted: list[Delisting] = []
         self.returned: list[Return] = []
 
@@ -152,35 +95,10 @@ class SimulatedBroker:
 
     def submit(self, intent: OrderIntent) -> Order:
         """Take an order; it replaces the symbol's working order. Raises OrderRejected on nonsense."""
+        check_intent(intent)
         fixed = intent.value_usd is None
         amount = intent.quantity if fixed else intent.value_usd
-        limit, stop = intent.limit_price, intent.stop_price
-        if amount is None or not math.isfinite(amount):
-            raise OrderRejected(
-                f"An order for {intent.symbol} has the amount {amount}.",
-                "Give a finite value_usd (market) or quantity (limit, stop).",
-            )
-        if not fixed and intent.type != "market":
-            raise OrderRejected(
-                f"A {intent.type} order for {intent.symbol} has the value {amount} USD.",
-                "Only market orders take a target value; give the others a quantity.",
-            )
-        if fixed and amount != 0.0 and (amount > 0.0) != (intent.side == "buy"):
-            raise OrderRejected(
-                f"An order to {intent.side} {intent.symbol} has the quantity {amount}.",
-                "Quantities are signed: bought is positive, sold is negative.",
-            )
-        if (limit is not None, stop is not None) != _PRICES_OF_TYPE[intent.type]:
-            raise OrderRejected(
-                f"A {intent.type} order for {intent.symbol} has the limit {limit} and the stop {stop}.",
-                "Give a limit order its limit, a stop order its stop, a stop-limit order both.",
-            )
-        for price in (limit, stop):
-            if price is not None and not (math.isfinite(price) and price > 0.0):
-                raise OrderRejected(
-                    f"An order for {intent.symbol} has the limit {limit} and the stop {stop}.",
-                    "Prices must be positive numbers.",
-                )
+        assert amount is not None
         order = Order(
             id=f"o{self._next_id}",
             symbol=intent.symbol,
@@ -188,8 +106,8 @@ class SimulatedBroker:
             quantity=round(abs(amount), QUANTITY_DIGITS) if fixed else None,
             value_usd=None if fixed else amount,
             type=intent.type,
-            limit_price=limit,
-            stop_price=stop,
+            limit_price=intent.limit_price,
+            stop_price=intent.stop_price,
             tif=intent.tif,
             tag=intent.tag,
         )
@@ -287,8 +205,8 @@ class SimulatedBroker:
     def _fill_phase(
         self, matched: list[tuple[WorkingOrder, float]], phase: int, fills: list[Fill]
     ) -> None:
-        sells: list[_Candidate] = []
-        buys: list[_Candidate] = []
+        sells: list[Candidate] = []
+        buys: list[Candidate] = []
         for working, price in matched:
             candidate = self._candidate(working, price, phase)
             if candidate is not None:
@@ -298,7 +216,7 @@ class SimulatedBroker:
         if buys:
             self._buy(buys, fills)
 
-    def _sell(self, sells: list[_Candidate], fills: list[Fill]) -> None:
+    def _sell(self, sells: list[Candidate], fills: list[Fill]) -> None:
         """Execute sales one by one, so that each short sale sees the margin that those before it took.
 
         Short value after a sale is at most the equity. Together with buys that may not spend short
@@ -316,14 +234,14 @@ class SimulatedBroker:
                 self._execute(candidate, quantity, fills)
                 continue
             short_usd -= max(-held, 0.0) * self._price_now(column)
-            lowest = -math.floor(max(equity - short_usd, 0.0) / price * _QUANTUM) / _QUANTUM
+            lowest = -math.floor(max(equity - short_usd, 0.0) / price * QUANTUM) / QUANTUM
             if held + quantity < lowest:
                 quantity = min(round(lowest - held, QUANTITY_DIGITS), 0.0)
                 candidate.working.cause = "margin"
             self._execute(candidate, quantity, fills, whole=quantity == candidate.quantity)
             short_usd += max(-positions[column], 0.0) * price
 
-    def _buy(self, buys: list[_Candidate], fills: list[Fill]) -> None:
+    def _buy(self, buys: list[Candidate], fills: list[Fill]) -> None:
         """Execute purchases, all scaled by one fraction to the cash there is after costs."""
         wanted = [candidate.quantity for candidate in buys]
         cash = self._portfolio.cash_usd - len(buys) * _ROUNDING_USD
@@ -333,12 +251,12 @@ class SimulatedBroker:
         for candidate, full in zip(buys, wanted, strict=True):
             quantity = candidate.quantity
             if scale < 1.0:
-                quantity = max(candidate.base, _floor(_scaled(candidate, scale)))
+                quantity = max(candidate.base, floored(scaled(candidate, scale)))
             if quantity < full:
                 candidate.working.cause = "cash"
             self._execute(candidate, quantity, fills, whole=quantity == full)
 
-    def _cover(self, buys: list[_Candidate], cash: float) -> float:
+    def _cover(self, buys: list[Candidate], cash: float) -> float:
         """Let purchases that cover a short come before those that open; returns the cash for the rest.
 
         What covers may spend all cash; when it does not fit it is scaled and nothing else is bought.
@@ -359,7 +277,7 @@ class SimulatedBroker:
                 if each not in covering:
                     each.quantity = 0.0
                 elif scale < 1.0:
-                    each.quantity = _floor(each.quantity * scale)
+                    each.quantity = floored(each.quantity * scale)
                 each.base = each.quantity
             return cash
         for each, full in zip(covering, wanted, strict=True):
@@ -367,7 +285,7 @@ class SimulatedBroker:
             short_usd -= each.base * self._price_now(each.working.column)
         return cash - max(short_usd, 0.0)
 
-    def _candidate(self, working: WorkingOrder, price: float, phase: int) -> _Candidate | None:
+    def _candidate(self, working: WorkingOrder, price: float, phase: int) -> Candidate | None:
         order, column = working.order, working.column
         held = self._portfolio.positions[column]
         if working.left is not None:
@@ -388,7 +306,7 @@ class SimulatedBroker:
             working.cause = "margin"
         closing = closing_all = quantity == -held
         stack, row = self._tape.stack, self._tape.row
-        volume = self._volume(column)
+        volume = self._volumes.at(column)
         capped = False
         if volume == 0.0:
             working.cause = "no_volume"
@@ -396,19 +314,19 @@ class SimulatedBroker:
         if self._participation_frac is not None and not math.isnan(volume):
             cap: float = self._participation_frac * volume
             if abs(quantity) > cap:
-                quantity = math.copysign(math.floor(cap * _QUANTUM) / _QUANTUM, quantity)
+                quantity = math.copysign(math.floor(cap * QUANTUM) / QUANTUM, quantity)
                 working.cause = "participation"
                 capped, closing_all = True, False
         raw_ratio = float(stack[CLOSE, row, column] / stack[RAW_CLOSE, row, column])
         if not self._allow_fractional and not closing_all:
-            whole = _whole(quantity, raw_ratio)
+            whole = whole_shares(quantity, raw_ratio)
             if whole != quantity and not capped:
                 working.cause = "whole_shares"
             quantity = whole
         if quantity == 0.0:
             return None
         passive = phase == DURING and working.rested
-        return _Candidate(
+        return Candidate(
             working,
             quantity,
             price,
@@ -419,33 +337,6 @@ class SimulatedBroker:
             capped=capped,
             closing=closing,
         )
-
-    def _volume(self, column: int) -> float:
-        """This bar's volume: NaN where it is not known, 0 where nothing traded.
-
-        Many files write 0 for "not known" (indices, FX, funds, old rows). So 0 is believed only in a bar
-        whose four prices are the close before, of a symbol that has had volume already.
-        """
-        stack, row = self._tape.stack, self._tape.row
-        volume = float(stack[VOLUME, row, column])
-        if volume != 0.0 or row == 0:
-            return volume
-        before = float(stack[MARK, row - 1, column])
-        moved = any(
-            float(stack[field, row, column]) != before for field in (OPEN, HIGH, LOW, CLOSE)
-        )
-        return math.nan if moved or row < self._volume_from(column) else 0.0
-
-    def _volume_from(self, column: int) -> int:
-        """The first row in which a symbol had volume above 0; one after the present where none had."""
-        found = self._first_volume.get(column)
-        if found is None:
-            row = self._tape.row
-            above = np.flatnonzero(self._tape.stack[VOLUME, : row + 1, column] > 0.0)
-            if len(above) == 0:
-                return row + 1
-            found = self._first_volume[column] = int(above[0])
-        return found
 
     def _equity_and_short(self) -> tuple[float, float]:
         """(equity, short value) at the prices of this bar's open."""
@@ -483,7 +374,7 @@ class SimulatedBroker:
             )
         return sigma
 
-    def _cost_parts(self, candidate: _Candidate, quantity: float) -> tuple[float, float, float]:
+    def _cost_parts(self, candidate: Candidate, quantity: float) -> tuple[float, float, float]:
         """(commission, spread, impact) in dollars. A limit order that rests pays neither spread nor
         impact, and one that takes pays them only as far as its limit leaves room. The last answer is kept:
         a purchase that fits is priced when the cash is counted and again when it is booked."""
@@ -493,7 +384,7 @@ class SimulatedBroker:
         candidate.parts = parts = self._price_parts(candidate, abs(quantity))
         return parts
 
-    def _price_parts(self, candidate: _Candidate, size: float) -> tuple[float, float, float]:
+    def _price_parts(self, candidate: Candidate, size: float) -> tuple[float, float, float]:
         value = size * candidate.price
         costs = self._costs
         commission = costs.commission_usd(value, size * candidate.raw_ratio)
@@ -510,7 +401,7 @@ class SimulatedBroker:
             impact = min(impact, round(room - spread, DOLLAR_DIGITS))
         return commission, spread, impact
 
-    def _scale(self, buys: list[_Candidate], cash: float) -> float:
+    def _scale(self, buys: list[Candidate], cash: float) -> float:
         """The largest fraction of all buys (beyond their `base`) that the cash pays for, costs included.
 
         Costs grow faster than size (impact) or not at all (a minimum), so the fraction is found on the
@@ -544,21 +435,21 @@ class SimulatedBroker:
                 high, high_need = middle, need
         return low
 
-    def _need(self, buys: list[_Candidate], scale: float) -> float:
+    def _need(self, buys: list[Candidate], scale: float) -> float:
         total = 0.0
         for candidate in buys:
-            quantity = _scaled(candidate, scale)
+            quantity = scaled(candidate, scale)
             commission, spread, impact = self._cost_parts(candidate, quantity)
             total += quantity * candidate.price + commission + spread + impact
         return total
 
     def _execute(
-        self, candidate: _Candidate, quantity: float, fills: list[Fill], whole: bool = True
+        self, candidate: Candidate, quantity: float, fills: list[Fill], whole: bool = True
     ) -> None:
         working = candidate.working
         order, column = working.order, working.column
         if not whole and not self._allow_fractional:
-            quantity = _whole(quantity, candidate.raw_ratio)
+            quantity = whole_shares(quantity, candidate.raw_ratio)
             if abs(quantity) < abs(candidate.quantity) and working.cause is None:
                 working.cause = "whole_shares"
         if quantity == 0.0:
@@ -593,7 +484,7 @@ class SimulatedBroker:
             if working.left == 0.0:
                 self.working.pop(column, None)
 
-    def _too_small(self, candidate: _Candidate, quantity: float) -> bool:
+    def _too_small(self, candidate: Candidate, quantity: float) -> bool:
         """Whether an order is worth less than `min_order_usd`: as much of it as there is cash for, whatever
         a bar's volume lets through. What sells out is never too small, nor the rest of an order."""
         working = candidate.working
@@ -714,25 +605,6 @@ class SimulatedBroker:
         return charge
 
 
-def _floor(quantity: float) -> float:
-    floored: float = math.floor(quantity * _QUANTUM) / _QUANTUM
-    return floored
-
-
-def _scaled(candidate: _Candidate, scale: float) -> float:
-    return candidate.base + (candidate.quantity - candidate.base) * scale
-
-
 def _session_day(moment: np.datetime64) -> str:
     """The day of a bar by the moment it is known: one known at midnight belongs to the day before."""
     return str((moment - np.timedelta64(1, "ns")).astype("datetime64[D]"))
-
-
-def _whole(quantity: float, raw_ratio: float) -> float:
-    """The quantity cut to whole raw shares, in adjusted shares (dollars kept: shares x adjusted price =
-    raw shares x raw price, so raw shares = shares x adjusted / raw). Never more than was asked for."""
-    raw_shares = math.floor(abs(quantity) * raw_ratio + 1e-9)
-    if not raw_shares:
-        return 0.0
-    shares = min(round(raw_shares / raw_ratio, QUANTITY_DIGITS), abs(quantity))
-    return math.copysign(shares, quantity)

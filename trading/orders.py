@@ -10,7 +10,10 @@ stop that gaps fills at the open, a limit at its price or better.
 
 from __future__ import annotations
 
-from core.types import Order, UnfilledReason
+import math
+
+from core.errors import OrderRejected
+from core.types import Order, OrderIntent, UnfilledReason
 
 Bar = tuple[float, float, float, float]
 """Open, high, low, close."""
@@ -68,6 +71,48 @@ def stop_limit_fill(
     if limit <= stop:
         return True, (DURING, max(limit, low))
     return True, ((DURING, limit) if close >= limit else None)
+
+
+_PRICES_OF_TYPE = {
+    "market": (False, False),
+    "limit": (True, False),
+    "stop": (False, True),
+    "stop_limit": (True, True),
+}
+"""Whether an order type has a limit price and a stop price."""
+
+
+def check_intent(intent: OrderIntent) -> None:
+    """Raises: OrderRejected for an order that makes no sense."""
+    fixed = intent.value_usd is None
+    amount = intent.quantity if fixed else intent.value_usd
+    limit, stop = intent.limit_price, intent.stop_price
+    if amount is None or not math.isfinite(amount):
+        raise OrderRejected(
+            f"An order for {intent.symbol} has the amount {amount}.",
+            "Give a finite value_usd (market) or quantity (limit, stop).",
+        )
+    if not fixed and intent.type != "market":
+        raise OrderRejected(
+            f"A {intent.type} order for {intent.symbol} has the value {amount} USD.",
+            "Only market orders take a target value; give the others a quantity.",
+        )
+    if fixed and amount != 0.0 and (amount > 0.0) != (intent.side == "buy"):
+        raise OrderRejected(
+            f"An order to {intent.side} {intent.symbol} has the quantity {amount}.",
+            "Quantities are signed: bought is positive, sold is negative.",
+        )
+    if (limit is not None, stop is not None) != _PRICES_OF_TYPE[intent.type]:
+        raise OrderRejected(
+            f"A {intent.type} order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+            "Give a limit order its limit, a stop order its stop, a stop-limit order both.",
+        )
+    for price in (limit, stop):
+        if price is not None and not (math.isfinite(price) and price > 0.0):
+            raise OrderRejected(
+                f"An order for {intent.symbol} has the limit {limit} and the stop {stop}.",
+                "Prices must be positive numbers.",
+            )
 
 
 class WorkingOrder:
