@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from agents.execution import ExecutionAgent
+from agents.identity import run_identity
 from agents.inputs import (
     ViewsTable,
     WeightsStrategy,
@@ -34,7 +35,8 @@ from agents.inputs import (
 from agents.risk_manager import RiskManager
 from agents.user_strategy import StrategyAgents, check_strategy, load_strategy
 from core.clock import SystemClock
-from core.config import AthenaConfig, RiskConfig, config_hash
+from core.config import AthenaConfig, RiskConfig
+from core.config import config_hash as hash_of_settings
 from core.errors import DataError, RunFolderError, UsageError
 from core.jsontext import json_bytes
 from core.locks import held_by_another
@@ -159,6 +161,7 @@ class Deciders:
     learned: LearnedParts | None = None
     limits: bool = True
     idle_limits: tuple[str, ...] = ()
+    views: ViewsTable | None = None
 
     def notes(self) -> list[str]:
         """What of the settings does not act."""
@@ -242,12 +245,17 @@ def going_on(
     return again, RunOptions(**kept, resume=options.resume, environment=options.environment), path
 
 
-def run_folder(
-    path: Path | None, mode: str, config: AthenaConfig, options: RunOptions, data: Mapping[str, Any]
+def run_folder(  # noqa: PLR0917
+    path: Path | None,
+    mode: str,
+    config: AthenaConfig,
+    options: RunOptions,
+    data: Mapping[str, Any],
+    identity: Mapping[str, Any],
 ) -> RunFolder:
     """A new run folder, or the one of a run that is gone on with."""
     if path is not None:
-        return RunFolder.reopen(path, config=config, data=data)
+        return RunFolder.reopen(path, config=config, data=data, identity=identity)
     return RunFolder.create(
         Path(config.runs_dir),
         mode=mode,
@@ -255,6 +263,7 @@ def run_folder(
         seed=config.seed,
         data=data,
         asked=options.asked(),
+        identity=identity,
     )
 
 
@@ -423,7 +432,7 @@ def build_deciders(
         mind=None if learned is None else learned.mind,
         count_tokens=None if learned is None else learned.count_tokens,
     )
-    return Deciders(coordinator, risk, warmup, name, inputs, learned, limited, idle)
+    return Deciders(coordinator, risk, warmup, name, inputs, learned, limited, idle, views)
 
 
 def limits_in_force(options: RunOptions) -> bool:
@@ -541,6 +550,7 @@ def outcome_of(
     benchmark: Account,
     *,
     config: AthenaConfig,
+    config_hash: str,
     mode: str,
     run_dir: Path,
     deciders: Deciders,
@@ -575,7 +585,7 @@ def outcome_of(
             notes=tuple(notes),
         ),
         seed=config.seed,
-        config_hash=config_hash(config),
+        config_hash=config_hash,
         bars_per_year=per_year,
         initial_cash_usd=config.trading.initial_cash_usd,
         times=times,
@@ -618,7 +628,8 @@ def backtest(config: AthenaConfig, options: RunOptions, progress: Progress | Non
     deciders = build_deciders(config, options, panel)
     span = find_span(panel, deciders.warmup, options.start)
     facts = data_manifest(panel, deciders.inputs)
-    with run_folder(path, "backtest", config, options, facts) as folder:
+    identity = run_identity(config, options, panel, deciders, span.first)
+    with run_folder(path, "backtest", config, options, facts, identity) as folder:
         if deciders.learned is not None:
             folder.note(**deciders.learned.facts())
         log_start("backtest", panel, deciders, config, (span.first, span.last))
@@ -705,6 +716,7 @@ def _write_all(
         account,
         benchmark,
         config=config,
+        config_hash=folder.config_hash,
         mode=mode,
         run_dir=folder.path,
         deciders=deciders,
@@ -842,7 +854,8 @@ def paper_trade(config: AthenaConfig, options: RunOptions, progress: Progress | 
     speed = options.speed
     pause = config.trading.poll_seconds if speed is None else (1.0 / speed if speed else 0.0)
     facts = data_manifest(panel, deciders.inputs)
-    with run_folder(path, "paper-trade", config, options, facts) as folder:
+    identity = run_identity(config, options, panel, deciders, first)
+    with run_folder(path, "paper-trade", config, options, facts, identity) as folder:
         if deciders.learned is not None:
             folder.note(**deciders.learned.facts())
         if options.steps is not None and options.steps < folder.steps.known:
@@ -956,7 +969,7 @@ def dry_run(config: AthenaConfig, environment: Mapping[str, str]) -> DryRunRepor
     names = ("market analyst", "strategy", "risk manager", "execution", "coordinator")
     sent, filled = account.broker.orders, account.broker.fills
     parts = [
-        Part("configuration", "real", f"hash {config_hash(config)[:12]}, seed {config.seed}"),
+        Part("configuration", "real", f"hash {hash_of_settings(config)}, seed {config.seed}"),
         Part(
             "data", "mock" if panel.mock else "real", f"{panel.name}, {len(panel.symbols)} symbols"
         ),

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -233,6 +233,13 @@ class WeightsStrategy:
         self._passed_over: dict[str, int] = {}
         self.symbols = frozenset(symbols)
 
+    def content(self) -> list[Any]:
+        """Every allocation as plain values, whatever it was read from; NaN (hold) is None."""
+        return [
+            [moment, [[symbol, target.weight] for symbol, target in sorted(allocation.items())]]
+            for moment, allocation in sorted(self._allocations.items())
+        ]
+
     @property
     def passed_over(self) -> Mapping[str, int]:
         """How many weights other than 0 were lost because their symbol was not listed, by symbol."""
@@ -331,6 +338,14 @@ class ViewsTable:
         self._taken = 0
         self._latest: dict[str, tuple[float, float]] = {}
         self.symbols = frozenset(symbols)
+
+    def content(self) -> list[Any]:
+        """Every row as plain values, whatever it was read from."""
+        rows = zip(
+            self._times.astype(np.int64).tolist(), self._symbols,
+            self._expected.tolist(), self._confidence.tolist(), strict=True,
+        )  # fmt: skip
+        return sorted([list(row) for row in rows])
 
     def at(self, history: History) -> Views | None:
         """The views as of the present close, [N], NaN where nothing was said yet."""

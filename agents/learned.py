@@ -136,6 +136,7 @@ class LearnedParts:
     config: AthenaConfig
     snapshot: Path | None = None
     tokenizer: Tokenizer | None = None
+    model: SharedModel | None = None
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of them."""
@@ -313,6 +314,7 @@ def build_learned(
         config=config,
         snapshot=snapshot,
         tokenizer=tokenizer,
+        model=used,
     )
 
 

@@ -140,6 +140,10 @@ class NewsFeed:
     def __len__(self) -> int:
         return len(self._lines)
 
+    def content(self) -> list[list[str]]:
+        """Every line as plain values, whatever it was read from."""
+        return [[line.time.isoformat(), line.symbol, line.text] for line in self._lines]
+
     def fitting(self, tokenizer: Tokenizer, tokens: int) -> NewsFeed:
         """The same lines, cut to `MAX_TEXT_CHARACTERS` and so many tokens: whoever can write into a feed must
         not be able to stop its reader."""

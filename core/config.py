@@ -574,6 +574,11 @@ def shipped_names() -> frozenset[str]:
 def config_hash(config: AthenaConfig) -> str:
     """12 hexadecimal digits of SHA-256 over every value that could change a result."""
     values = {key: value for key, value in config.to_dict().items() if key not in PLACES}
+    return short_hash(values)
+
+
+def short_hash(values: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of SHA-256 over plain values as canonical JSON."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

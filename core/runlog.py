@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final, Literal, Self
 
 from core.clock import SystemClock
-from core.config import AthenaConfig, config_hash
+from core.config import AthenaConfig, config_hash, short_hash
 from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
 from core.files import FULL_DISK, replacing, storage_error, storage_errors, write_atomic
 from core.jsontext import json_bytes
@@ -202,19 +202,25 @@ class RunFolder:
         seed: int,
         data: Mapping[str, Any],
         asked: Mapping[str, Any] | None = None,
+        not_stored: Sequence[Mapping[str, str]] = (),
+        identity: Mapping[str, Any] | None = None,
         wall_clock: Clock | None = None,
     ) -> Self:
-        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second; the hash is of the
-        settings and the inputs, so that the same work has the same one.
+        """Make `runs_dir/<utc-time>-<mode>-<short hash>`, unique even within one second; the hash is of
+        `identity`, or without one of the settings and the inputs, so that the same work has the same one.
 
         `data` describes the inputs for the manifest, hashes among them; `asked` are the options with which
-        the run can be gone on with, None for one that cannot.
+        the run can be gone on with or repeated, None for one that cannot; `not_stored` names those options
+        that are objects, and what they were.
         Raises: RunFolderError when it cannot be made; StorageError when the disk is full.
         """
         clock = wall_clock or SystemClock()
         started = clock.now()
-        short_hash = config_hash(config)
-        of_all = hashlib.sha256(short_hash.encode() + json_bytes(dict(data))).hexdigest()
+        if identity is None:
+            of_settings = config_hash(config)
+            of_all = hashlib.sha256(of_settings.encode() + json_bytes(dict(data))).hexdigest()
+        else:
+            of_settings = of_all = short_hash(identity)
         name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{of_all[:8]}"
         path = _make_unique(runs_dir, name)
         manifest: dict[str, Any] = {
@@ -225,12 +231,14 @@ class RunFolder:
             "started": started,
             "ended": None,
             "seed": seed,
-            "config_hash": short_hash,
+            "config_hash": of_settings,
+            "identity": None if identity is None else dict(identity),
             "config": config.to_dict(),
             "versions": versions(),
             "git_revision": git_revision(),
             "data": dict(data),
             "asked": None if asked is None else dict(asked),
+            "not_stored": [dict(each) for each in not_stored],
             "model": {"id": None, "training_cutoff": None},
             "memory_snapshot": None,
         }
@@ -244,27 +252,43 @@ class RunFolder:
             raise
 
     @classmethod
-    def reopen(cls, path: Path, *, config: AthenaConfig, data: Mapping[str, Any]) -> Self:
+    def reopen(
+        cls,
+        path: Path,
+        *,
+        config: AthenaConfig,
+        data: Mapping[str, Any],
+        identity: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Go on with a run whose process is gone: its records must come again, and then go on.
 
-        Raises: RunFolderError when another process writes it (then nothing is touched), and when settings
-        or inputs are not those with which it began.
+        Raises: RunFolderError when another process writes it (then nothing is touched), and when its
+        identity is not the one with which it began (for a run without one: settings and inputs).
         """
         lock = FolderLock.acquire(path)
         try:
-            return cls._reopen(path, config, data, lock)
+            return cls._reopen(path, config, data, identity, lock)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
     def _reopen(
-        cls, path: Path, config: AthenaConfig, data: Mapping[str, Any], lock: FolderLock
+        cls,
+        path: Path,
+        config: AthenaConfig,
+        data: Mapping[str, Any],
+        identity: Mapping[str, Any] | None,
+        lock: FolderLock,
     ) -> Self:
         manifest = read_manifest(path)
-        same = {"config_hash": config_hash(config), "data": json.loads(json_bytes(dict(data)))}
-        for name, found in same.items():
-            if manifest.get(name) != found:
+        if identity is not None and manifest.get("identity") is not None:
+            then, now = manifest["identity"], json.loads(json_bytes(dict(identity)))
+        else:
+            then = {name: manifest.get(name) for name in ("config_hash", "data")}
+            now = {"config_hash": config_hash(config), "data": json.loads(json_bytes(dict(data)))}
+        for name in [*then, *(name for name in now if name not in then)]:
+            if then.get(name) != now.get(name):
                 raise RunFolderError(
                     f"the {name} of the run {path.name} is not what it was when it began.",
                     "Put the files back that it read, or begin anew.",
@@ -313,6 +337,11 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def config_hash(self) -> str:
+        """What the run is, in 12 digits."""
+        return str(self._manifest["config_hash"])
 
     @property
     def lock(self) -> FolderLock:

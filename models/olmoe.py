@@ -40,6 +40,7 @@ from models.folder import (
     open_folder,
     remove,
     resolve,
+    sha256,
     write_folder,
     write_manifest,
 )
@@ -421,6 +422,11 @@ class OLMoEModel:
         if self._hashed is None or self._hashed[0] != version:
             self._hashed = version, self._compute_hash()
         return self._hashed[1]
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """SHA-256 of the tokenizer's file."""
+        return sha256(self._known_folder().path / TOKENIZER)
 
     @property
     def changed(self) -> bool:

@@ -132,7 +132,8 @@ def outcome(data: Any, option: str, place: Path) -> tuple[bytes, str, str]:
     """(records, config hash, the folder's hash)."""
     asked = {"strategy": Tilted(), **OPTIONS[option](place)}
     run = athena.backtest(data, runs_dir=place / "runs", **asked)
-    return (run.path / "steps.jsonl").read_bytes(), run.summary["config_hash"], ""
+    records = (run.path / "steps.jsonl").read_bytes()
+    return records, run.summary["config_hash"], run.path.name[26:34]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -145,10 +146,15 @@ def test_every_form_gives_the_same_run(
 
 def test_the_options_make_different_runs(expected: dict[str, tuple[bytes, str, str]]) -> None:
     """So that agreement above means that the options were obeyed."""
-    assert (
-        len({records for records, _, _ in expected.values()}) >= len(OPTIONS) - 1
-    )  # seed: no draw
+    records = {name: records for name, (records, _, _) in expected.items()}
+    alike = (
+        "seed",
+        "risk",
+    )  # nothing is drawn, and no limit binds: the records are those of "none"
+    assert {records[name] for name in alike} == {records["none"]}
+    assert len(set(records.values())) == len(OPTIONS) - len(alike)
     assert len({name for _, name, _ in expected.values()}) == len(OPTIONS)
+    assert len({name for _, _, name in expected.values()}) == len(OPTIONS)
 
 
 def test_a_series_of_closes_is_its_file(tmp_path: Path) -> None:

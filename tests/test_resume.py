@@ -145,8 +145,8 @@ def test_what_cannot_go_on_is_refused_in_words(whole: dict[str, Any], tmp_path: 
     with pytest.raises(RunFolderError, match=r"line 6 of .* is not what comes now"):
         backtest(config, again)
     assert (run / STEPS).read_bytes().count(b"\n") == 9  # nothing was added to records that differ
-    (run / "manifest.json").write_text(manifest.replace('"sha256": "', '"sha256": "0'))
-    with pytest.raises(RunFolderError, match="the data of the run"):
+    (run / "manifest.json").write_text(manifest.replace('"bars": "', '"bars": "0'))
+    with pytest.raises(RunFolderError, match="the bars of the run"):
         backtest(config, again)
 
 
