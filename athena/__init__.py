@@ -7,7 +7,6 @@ run.equity, run.trades, run.weights, run.metrics
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence, Set
 from importlib import import_module
@@ -19,6 +18,8 @@ from core.types import Target
 from core.version import VERSION
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
     from agents.short_term import short_term_memory
@@ -75,8 +76,8 @@ def backtest(
     views: str | Path | None = None,
     news: str | Path | None = None,
     memory: str | Path | None = None,
-    start: str | None = None,
-    end: str | None = None,
+    start: str | date | None = None,
+    end: str | date | None = None,
     risk: bool = False,
     no_risk: bool = False,
     runs_dir: str | Path | None = None,
@@ -89,7 +90,8 @@ def backtest(
     options give the same run. A panel keeps the `data.*` settings that it was read with. `strategy`: an
     object with `decide`, or "FILE.py:Class" with `params` for its constructor. `weights`: a frame (long or
     times x symbols) or a path. `agents`: "full", with the language model, `news` and what `memory` has at
-    the start, or "rules" alone. `risk`: the limits for a strategy or weights, which have none
+    the start, or "rules" alone. `start`, `end`: text as for the command, a date, or a moment; a moment at
+    midnight without a zone is that day. `risk`: the limits for a strategy or weights, which have none
     without it; `no_risk`: none for the agents. `config`: a whole configuration, or nested mappings, or the
     path of a YAML or JSON file; but for a whole one, variables `ATHENA_SECTION__KEY` count as they do for the
     command: over a file, under mappings.
@@ -97,25 +99,34 @@ def backtest(
     """
     from agents.assemble import RunOptions
     from agents.assemble import backtest as run_backtest
+    from athena.arguments import (
+        flag_of,
+        moment_text,
+        names_of,
+        params_of,
+        path_of,
+        seed_of,
+        weights_of,
+    )
 
     settings, given = _config(config)
     options = RunOptions(
         data=str(data) if isinstance(data, Path) else data,
-        symbols=_names(symbols),
-        universe=None if universe is None else Path(universe),
+        symbols=names_of("symbols", symbols),
+        universe=path_of("universe", universe),
         agents=agents,
-        views=None if views is None else Path(views),
-        news=None if news is None else Path(news),
-        memory=None if memory is None else Path(memory),
-        start=start,
-        end=end,
+        views=path_of("views", views),
+        news=path_of("news", news),
+        memory=path_of("memory", memory),
+        start=moment_text("start", start),
+        end=moment_text("end", end),
         strategy=strategy,
-        params=tuple((name, _text(value)) for name, value in (params or {}).items()),
-        weights=Path(weights) if isinstance(weights, str) else weights,
-        risk=risk,
-        no_risk=no_risk,
-        runs_dir=None if runs_dir is None else Path(runs_dir),
-        seed=seed,
+        params=params_of(params),
+        weights=weights_of(weights),
+        risk=flag_of("risk", risk),
+        no_risk=flag_of("no_risk", no_risk),
+        runs_dir=path_of("runs_dir", runs_dir),
+        seed=seed_of(seed),
         environment=os.environ,
     )
     return run_backtest(_kept_to(data, settings, given), options)
@@ -135,7 +146,7 @@ def load_panel(
     *,
     symbols: Sequence[str] | str | None = None,
     universe: str | Path | None = None,
-    end: str | None = None,
+    end: str | date | None = None,
     config: AthenaConfig | Mapping[str, Any] | str | Path | None = None,
     seed: int | None = None,
 ) -> Panel:
@@ -144,6 +155,7 @@ def load_panel(
 
     Raises: DataError with every fault of the data.
     """
+    from athena.arguments import moment_text, names_of, path_of, seed_of
     from trading.sources.load import load_panel as load
 
     settings, given = _config(config)
@@ -151,10 +163,10 @@ def load_panel(
     return load(
         data,
         config=settings.data,
-        symbols=_names(symbols),
-        universe=None if universe is None else Path(universe),
-        end=end,
-        seed=settings.seed if seed is None else seed,
+        symbols=names_of("symbols", symbols),
+        universe=path_of("universe", universe),
+        end=moment_text("end", end),
+        seed=settings.seed if seed is None else seed_of(seed) or 0,
         data_dir=settings.data_dir,
     )
 
@@ -173,17 +185,6 @@ def _kept_to(data: object, config: AthenaConfig, given: Set[str]) -> AthenaConfi
     return config.model_copy(update={"data": settings_of(data, config.data, given)})
 
 
-def _names(symbols: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    if symbols is None:
-        return None
-    return tuple(symbols.split(",")) if isinstance(symbols, str) else tuple(symbols)
-
-
-def _text(value: Any) -> str:
-    """A parameter as one would write it after `--param`; text stays text."""
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _config(
     config: AthenaConfig | Mapping[str, Any] | str | Path | None,
 ) -> tuple[AthenaConfig, frozenset[str]]:
@@ -198,7 +199,9 @@ def _config(
     if config is None or isinstance(config, Mapping):
         loaded = load(env=os.environ, tree=config)
     else:
-        loaded = load([config], os.environ)
+        from athena.arguments import config_path
+
+        loaded = load([config_path(config)], os.environ)
     set_limit(loaded.config.max_unpacked_bytes)
     given = {
         name.partition(".")[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -367,3 +368,73 @@ def test_rows_of_weights_that_were_not_traded_are_counted(frame: pd.DataFrame) -
     lost = "2 rows of the weights were passed over, for the symbol had no bar yet: LATE (2)."
     assert lost in notes
     assert "1 row of the weights was not reached by the last bar." in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("universe", pd.DataFrame({"symbol": ["OLD"]}), "universe is a DataFrame. Give the path"),
+        ("views", pd.DataFrame({"symbol": ["OLD"]}), "views is a DataFrame. Give the path"),
+        ("news", ["a line"], r"news is \['a line'\], a list. Give the path"),
+        ("memory", 5, "memory is 5, an int. Give the path"),
+        ("runs_dir", 5, "runs_dir is 5, an int. Give the path"),
+        ("start", 20240103, "start is 20240103, an int. Give text such as"),
+        ("end", pd.NaT, "end is NaT, a NaTType. Give text such as"),
+        ("end", np.datetime64("NaT"), "end is .*NaT.*, a datetime64. Give text such as"),
+        ("symbols", 50, r"symbols is 50, an int. Give symbols as text: \['AAPL', '0050'\]"),
+        ("symbols", b"OLD", "symbols is b'OLD', a bytes. Give symbols as text"),
+        ("seed", "x", "seed is 'x', a str. Give a whole number"),
+        ("seed", -1, "seed is -1, an int. Give a whole number"),
+        ("seed", 1.5, "seed is 1.5, a float. Give a whole number"),
+        ("seed", True, "seed is True, a bool. Give a whole number"),
+        ("risk", "no", "risk is 'no', a str. Give True or False"),
+        ("no_risk", 0, "no_risk is 0, an int. Give True or False"),
+        ("weights", {"OLD": 1.0}, r"weights is .*, a dict. Give a DataFrame"),
+        ("params", [1], r"params is \[1\], a list. Give a dictionary"),
+        ("params", {"n": {1}}, r"params\['n'\] is \{1\}, a set. Give what JSON can hold"),
+        ("config", [1], r"config is \[1\], a list. Give nested dictionaries"),
+    ],
+)
+def test_an_argument_of_a_wrong_kind_is_named(name: str, value: Any, found: str) -> None:
+    with pytest.raises(UsageError) as told:
+        athena.backtest(**{"strategy": "x.py:X", name: value})
+    assert re.search(found, f"{told.value.message} {told.value.cure}")
+    if name in ("universe", "end", "symbols", "seed", "config"):
+        with pytest.raises(UsageError):
+            athena.load_panel(**{name: value})
+    assert not Path("runs").exists()
+
+
+def test_a_midnight_without_a_zone_is_that_day_and_other_moments_are_moments(
+    frame: pd.DataFrame,
+) -> None:
+    """A frame's own dates are midnights: with `end=frame.date[k]` that day's bar counts."""
+    panel = athena.load_panel(frame)
+    day = str(panel.times[40])[:10]
+    last = athena.load_panel(frame, end=day).times[-1]
+    assert str(last)[:10] == day
+    stamp = pd.Timestamp(day)
+    for end in (stamp, stamp.date(), stamp.to_pydatetime(), np.datetime64(day), last):
+        assert athena.load_panel(frame, end=end).times[-1] == last
+        assert athena.load_panel(panel, end=end).times[-1] == last
+    zoned = pd.Timestamp(last, tz="UTC")
+    assert athena.load_panel(frame, end=zoned.tz_convert("Asia/Tokyo")).times[-1] == last
+    for before in (
+        stamp.tz_localize("UTC"),
+        zoned - pd.Timedelta("1s"),
+        last - np.timedelta64(1, "s"),
+    ):
+        assert athena.load_panel(frame, end=before).times[-1] < last
+
+
+def test_numbers_of_numpy_are_parameters(frame: pd.DataFrame) -> None:
+    Path("own.py").write_text(
+        "class Own:\n"
+        "    def __init__(self, share, bars): self.share, self.warmup = share, bars\n"
+        "    def decide(self, history, state): return {'OLD': self.share}\n"
+    )
+    runs = [
+        athena.backtest(frame, strategy="own.py:Own", params={"share": share, "bars": bars})
+        for share, bars in ((0.5, 3), (np.float32(0.5), np.int64(3)))
+    ]
+    assert len({steps_in(run) for run in runs}) == 1

@@ -106,7 +106,7 @@ def test_the_values_make_the_identity_of_frames_by_symbol() -> None:
 def test_what_is_no_data_is_named_with_the_forms_that_are() -> None:
     with pytest.raises(DataError, match="dictionary of frames is empty"):
         load_panel({})
-    with pytest.raises(DataError, match="the key 50 is a int"):
+    with pytest.raises(DataError, match=r"the key 50 is no text \(int\)"):
         load_panel({50: one("0050")})  # type: ignore[dict-item]
     with pytest.raises(DataError, match=r"data\['A'\] is a list"):
         load_panel({"A": [1, 2]})  # type: ignore[dict-item]
@@ -116,7 +116,7 @@ def test_what_is_no_data_is_named_with_the_forms_that_are() -> None:
         load_panel({"A": CLOSES["wide"]()})
     with pytest.raises(DataError, match=r"data\['A'\] has rows of 0050"):
         load_panel({"A": long_frame()})
-    with pytest.raises(DataError, match="the symbol 50 is a int"):
+    with pytest.raises(DataError, match=r"the symbol 50 is no text \(int\)"):
         load_panel(long_frame(), symbols=[50])  # type: ignore[list-item]
 
 

@@ -99,8 +99,8 @@ def _by_symbol(
     for symbol, value in data.items():
         if not isinstance(symbol, str):
             raise DataError(
-                f"the key {symbol!r} is a {type(symbol).__name__}.",
-                'A symbol is text: write "0050", so that its zeros stay.',
+                f"the key {symbol!r} is no text ({type(symbol).__name__}).",
+                'A symbol is text: write "0050" or "50", so that zeros in front stay.',
             )
         if not isinstance(value, pd.DataFrame | pd.Series):
             raise DataError(f"data[{symbol!r}] is a {type(value).__name__}.", CURE)

@@ -172,8 +172,8 @@ def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
     for name in symbols:
         if not isinstance(name, str):
             raise DataError(
-                f"the symbol {name!r} is a {type(name).__name__}.",
-                'A symbol is text: write "0050", so that its zeros stay.',
+                f"the symbol {name!r} is no text ({type(name).__name__}).",
+                'A symbol is text: write "0050" or "50", so that zeros in front stay.',
             )
     names = tuple(dict.fromkeys(name.strip() for name in symbols if name.strip()))
     if not names:
