@@ -99,7 +99,9 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
             if intent.stop_price is not None or (limit is None and not capped):
                 continue
             needed = abs(quantity) / cap if capped and cap is not None else 0.0
-            fits = volume >= needed if capped else np.full(len(volume), True)
+            fits = np.full(len(volume), True)
+            if capped:
+                fits = (volume >= needed) | _unknown_zeros(history, column, len(volume))
             if limit is not None:
                 fits = fits & _touched(limit / close, quantity, history, column, len(fits))
             chance = round((int(fits.sum()) + 1) / (len(fits) + 2), CHANCE_DIGITS)
@@ -264,7 +266,7 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
         """The target value cut to what this step may move; the whole where no volume is known."""
         config = self._config
         volume = history.volume[-config.slice_volume_bars :, column]
-        known = volume[~np.isnan(volume)]
+        known = volume[~np.isnan(volume) & ~_unknown_zeros(history, column, len(volume))]
         if len(known) == 0:
             return value
         most = config.slice_volume_frac * float(known.sum()) / len(known) * close
@@ -272,6 +274,21 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
         if abs(move) <= most:
             return value
         return held_usd + most if move > 0.0 else held_usd - most
+
+
+def _unknown_zeros(history: History, column: int, bars: int) -> npt.NDArray[np.bool_]:
+    """In which of the last bars the volume is 0 and that means "not known" (`trading/volumes.py`), [bars]."""
+    unknown = history.volume[-bars:, column] == 0.0
+    if not unknown.any():
+        return unknown
+    traded = np.flatnonzero(history.volume[:, column] > 0.0)
+    first = traded[0] if len(traded) else len(history)
+    before = np.concatenate([[np.nan], history.mark[:-1, column]])[-bars:]
+    moved = np.zeros(bars, dtype=bool)
+    for prices in (history.open, history.high, history.low, history.close):
+        moved |= prices[-bars:, column] != before
+    row = np.arange(len(history) - bars, len(history))
+    return unknown & (moved | (row < first))
 
 
 def _touched(

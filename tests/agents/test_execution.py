@@ -100,6 +100,24 @@ def test_without_volume_a_slice_is_the_whole() -> None:
     assert intents[0].value_usd == 500.0
 
 
+def test_a_volume_of_zero_that_is_not_known_is_left_out_of_the_average() -> None:
+    agent = ExecutionAgent(
+        ExecutionConfig(style="sliced", slice_volume_frac=0.1, slice_volume_bars=3)
+    )
+    never = [(price, price, price, price, 0.0) for price in (9.0, 10.0, 10.0)]
+    holes = [
+        (price, price, price, price, volume)
+        for price, volume in ((10.0, 40.0), (11.0, 0.0), (10.0, 30.0), (10.0, 0.0))
+    ]
+    history = at(make_panel({"A": never}))
+    intents, _ = agent.orders_one(0.5, history, book(history, [0.0]))
+    assert intents[0].value_usd == 500.0
+    history = at(make_panel({"A": holes}))
+    intents, _ = agent.orders_one(0.5, history, book(history, [0.0]))
+    # 11 moved: not known. The last 10 stands as before: 0. (30 + 0) / 2 = 15; a tenth at 10 is 15 dollars.
+    assert intents[0].value_usd == pytest.approx(15.0)
+
+
 weights = st.floats(-1.0, 1.0).map(lambda weight: round(weight, 8))
 
 
