@@ -18,8 +18,8 @@ times score", Grinold (1994). Confidence = agreement of the components (|sum| / 
 x min(ADX / `adx_full`, 1): a trending market is where such rules have something to say (Wilder 1978).
 The coefficients are conventions, not estimates; nothing here was fitted to the shipped sample.
 
-The analyst abstains (NaN) on a symbol while one of the indicators is missing, and on one that had no bar
-for more than `stale_bars` rows.
+The analyst abstains (NaN) on a symbol while one of the indicators is missing, and on one that has missed
+more than `stale_bars` sessions (of bars longer than a day: bars).
 """
 
 from __future__ import annotations

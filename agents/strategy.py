@@ -26,7 +26,7 @@ limits (`agents/risk_manager.py` cuts what is too much) and orders.
    Source: proportional costs make a region of no trade, Davis and Norman (1990); its width is a convention.
 
 A symbol is held (NaN) while its signals present make up less than `min_signal_frac` of all weights, while its
-volatility is unknown, while it had no bar for more than `stale_bars` rows, and while it may not be traded.
+volatility is unknown, while it has missed more than `stale_bars` sessions, and while it may not be traded.
 """
 
 from __future__ import annotations
