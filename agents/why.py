@@ -23,7 +23,8 @@ from agents.trade_chain import costs_of, fills_of, trade_of, unfilled_of
 from core.errors import MemoryRefused, MemoryStoreError, RunFolderError, UsageError
 from core.memories import OperationRecord, Version
 from core.protocols import MemoryStore
-from core.runlog import MANIFEST, STEPS, SUMMARY, read_manifest
+from core.runlog import STEPS, SUMMARY, read_manifest
+from core.seals import MANIFEST
 from core.symbols import match_symbol
 from memory.stores.sqlite import SqliteStore
 
