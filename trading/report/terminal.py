@@ -362,7 +362,7 @@ def render_runs(runs: Sequence[Json], console: Console) -> None:
                 _folder_name(run["run_dir"]),
                 run["mode"] or words.NONE,
                 run.get("decided_by") or words.NONE,
-                words.dollars(run["final_equity_usd"]),
+                words.amount(run["final_equity_usd"]),
                 ", ".join(remarks),
             )
         )

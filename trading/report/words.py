@@ -50,6 +50,17 @@ def dollars(value: float | None, currency: str = "USD") -> str:
     return f"{'-' if value < 0.0 and text.strip('0.,') else ''}{unit}{text}"
 
 
+WHOLE_FROM = 1_000.0
+
+
+def amount(value: float | None, currency: str = "USD") -> str:
+    """What a run came to: whole dollars from 1,000 on, `$282,634`. The last bits of linear algebra differ
+    between kinds of machine, and over thousands of steps the cents with them; JSON has every digit."""
+    if value is None or abs(value) < WHOLE_FROM:
+        return dollars(value, currency)
+    return dollars(round(value), currency)[:-3]
+
+
 def bps(value: float | None) -> str:
     return NONE if value is None else f"{value:,.2f}"
 
@@ -100,8 +111,8 @@ def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     currency = summary["data"]["currency"]
     first = (
         "Final equity",
-        dollars(summary["final_equity_usd"], currency),
-        dollars(summary["benchmark"]["final_equity_usd"], currency),
+        amount(summary["final_equity_usd"], currency),
+        amount(summary["benchmark"]["final_equity_usd"], currency),
     )
     return [first] + [(name, show(ours[key]), show(theirs[key])) for key, name, show in METRICS]
 
@@ -110,7 +121,7 @@ def cost_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(name, amount, basis points of the value traded) of every kind of cost, the total last."""
     costs, currency = summary["costs"], summary["data"]["currency"]
     return [
-        (name, dollars(costs[f"{key}_usd"], currency), bps(costs.get(f"{key}_bps")))
+        (name, amount(costs[f"{key}_usd"], currency), bps(costs.get(f"{key}_bps")))
         for key, name in COSTS
     ]
 
