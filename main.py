@@ -683,9 +683,9 @@ def _render_scrape(report: dict[str, Any], console: Console) -> None:
 
 
 def _render_dataset(dataset: dict[str, Any], console: Console) -> None:
-    from trading.report.terminal import render_datasets
+    from trading.report.terminal import render_dataset
 
-    render_datasets([dataset], console)
+    render_dataset(dataset, console)
 
 
 # --- model

@@ -26,7 +26,7 @@ from core.files import FULL_DISK, replacing, storage_error
 from trading.calendar import Gap, missing_periods, missing_sessions
 from trading.clocks import better_calendar
 from trading.intervals import DAY, parse_interval
-from trading.price_warnings import PriceWarning
+from trading.price_warnings import PriceWarning, warnings_note
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.file import Checked, check_source
 from trading.sources.load import DATASET_SUFFIX, MOCK, SAMPLE_NAME, clock_moment, resolve_source
@@ -205,7 +205,14 @@ def import_files(
         raise DataFaults(faults)
     source = Source(name, tuple(tables), "", tuple(faults))
     checked = check_source(source, calendar=config.calendar, bar_label=config.bar_label)
+    checked = _with_warnings(checked, config.calendar)
     return save_dataset(checked, data_dir, name, ", ".join(file.name for file in files))
+
+
+def _with_warnings(checked: Checked, calendar: str) -> Checked:
+    """With a note that counts what is doubtful in the prices."""
+    found = find_warnings(checked.series, interval=checked.interval, calendar=calendar)
+    return replace(checked, notes=(*checked.notes, *warnings_note(found)))
 
 
 def save_dataset(
@@ -347,9 +354,8 @@ def fetch(
     checked = check_source(Source(name, tables, ""), calendar=config.calendar)
     if checked.faults:
         raise DataFaults(checked.faults, name)
-    return save_dataset(
-        _closed(checked, now or datetime.now(UTC)), data_dir, name, "Yahoo", missing
-    )
+    closed = _with_warnings(_closed(checked, now or datetime.now(UTC)), config.calendar)
+    return save_dataset(closed, data_dir, name, "Yahoo", missing)
 
 
 def _fetch_name(symbols: Sequence[str]) -> str:

@@ -89,3 +89,10 @@ def test_the_first_and_the_last_bar_may_be_the_odd_one(desk: Open) -> None:
         rows[at][1:5] = [f"{float(cell) / 100:.8g}" for cell in rows[at][1:5]]
         (warning,) = checked(place, rows)
         assert (warning["kind"], warning["row"]) == ("jump", 2 if at == 1 else len(rows))
+
+
+def test_an_import_says_so(desk: Open) -> None:
+    place = desk(CASE)
+    told = place.run("data", "import", "one-bar.csv", "--set", "data_dir=kept")
+    assert told.code == 0, told.err
+    assert "1 warning about the prices" in " ".join(told.out.split())

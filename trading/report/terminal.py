@@ -499,6 +499,12 @@ def _price_warnings(warnings: Sequence[Json], console: Console) -> None:
         _line(console, f"  Likely {shown[0]['cause']}; {shown[0]['cure']}")
 
 
+def render_dataset(dataset: Json, console: Console) -> None:
+    """`data import` and `data fetch`: the dataset, and what there is to say about it."""
+    render_datasets([dataset], console)
+    _notes(dataset.get("notes", ()), console)
+
+
 def render_datasets(datasets: Sequence[Json], console: Console) -> None:
     """`data list`."""
     if not datasets:
