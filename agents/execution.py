@@ -278,7 +278,7 @@ class ExecutionAgent(BaseAgent[ExecutionThought, OrdersAction]):
 
 def _unknown_zeros(history: History, column: int, bars: int) -> npt.NDArray[np.bool_]:
     """In which of the last bars the volume is 0 and that means "not known" (`trading/volumes.py`), [bars]."""
-    unknown = history.volume[-bars:, column] == 0.0
+    unknown: npt.NDArray[np.bool_] = history.volume[-bars:, column] == 0.0
     if not unknown.any():
         return unknown
     traded = np.flatnonzero(history.volume[:, column] > 0.0)
@@ -288,7 +288,8 @@ def _unknown_zeros(history: History, column: int, bars: int) -> npt.NDArray[np.b
     for prices in (history.open, history.high, history.low, history.close):
         moved |= prices[-bars:, column] != before
     row = np.arange(len(history) - bars, len(history))
-    return unknown & (moved | (row < first))
+    unknown &= moved | (row < first)
+    return unknown
 
 
 def _touched(

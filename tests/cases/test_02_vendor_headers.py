@@ -90,7 +90,9 @@ FILES: dict[str, str] = {
     + rows(lambda day: f"{day},X,{PLAIN},900,9900"),
     "Polygon grouped": "T,v,vw,o,c,h,l,t,n\n"
     + rows(
-        lambda day: f"X,900,10.8,10.50,11.00,11.25,10.25,{(day - date(1970, 1, 1)).days * 86_400}000,7"
+        lambda day: (
+            f"X,900,10.8,10.50,11.00,11.25,10.25,{(day - date(1970, 1, 1)).days * 86_400}000,7"
+        )
     ),
     "month names in words": "Date,Open,High,Low,Close,Volume\n"
     + rows(lambda day: f'"{day:%B} {day.day}, {day:%Y}",{PLAIN},900'),
