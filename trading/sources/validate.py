@@ -31,7 +31,10 @@ STEADY = float(np.log(1.12))
 
 _PRICE_ROWS = np.array([True, True, True, False, False, False])[:, None]
 
-CLOSE_ALONE_CURE = "the close is sound: --set data.incomplete_bars=close reads the bar by it (open = high = low = close)"
+CLOSE_ALONE_CURE = (
+    "the close is sound: --set data.incomplete_bars=close reads the bar by it "
+    "(open = high = low = close)"
+)
 PRICE_CURE = (
     "prices of 0 and below are not supported, true ones neither: leave out this symbol, or the time around"
     " the row"
