@@ -140,7 +140,8 @@ def _positions(summary: Json, console: Console, most: int | None) -> None:
         return
     shown = rows if most is None else rows[:most]
     kept = range(len(words.POSITION_HEADS)) if console.width >= WIDE else (0, 1, 2, 5, 6)
-    kinds: tuple[Kind, ...] = ("text", "whole", *(("number",) * 5))
+    number: Kind = "number"
+    kinds: tuple[Kind, ...] = ("text", "whole", number, number, number, number, number)
     _table(
         console,
         [(words.POSITION_HEADS[each], kinds[each]) for each in kept],
