@@ -61,6 +61,13 @@ def amount(value: float | None, currency: str = "USD") -> str:
     return dollars(round(value), currency)[:-3]
 
 
+def quantity(value: float) -> str:
+    """A number of shares: six digits at least, and every digit before the point; JSON has all."""
+    whole = len(str(int(abs(value))))
+    text = f"{value:,.{max(0, 6 - whole)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def bps(value: float | None) -> str:
     return NONE if value is None else f"{value:,.2f}"
 
@@ -138,12 +145,12 @@ def position_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             each["symbol"],
             day(each["entry_time"]) if each["entry_time"] else NONE,
-            f"{each['quantity']:,.10g}",
+            quantity(each["quantity"]),
             price(each["entry_price_usd"]),
             price(each["mark_usd"])
             + (f" of {each['last_bar'][:10]}" if each["missed_bars"] else ""),
-            dollars(each["value_usd"], currency),
-            dollars(each["unrealised_usd"], currency),
+            amount(each["value_usd"], currency),
+            amount(each["unrealised_usd"], currency),
         )
         for each in held
     ]
