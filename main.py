@@ -145,14 +145,23 @@ def run_options(command: Decorated) -> Decorated:
     return command
 
 
+def trust_option(command: Decorated) -> Decorated:
+    """`--trust`, where a run's folder names code."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Run the strategy that the run's folder names, although you have not run it yourself yet.",
+    )(command)
+
+
 def resume_option(command: Decorated) -> Decorated:
-    """`--resume`, of the commands that write a run's folder."""
+    """`--resume` and `--trust`, of the commands that write a run's folder."""
     return click.option(
         "--resume",
         metavar="RUN",
         help="Go on with a run that was killed, in its own settings; give it alone, "
-        "or with --runs-dir, --speed and --steps.",
-    )(command)
+        "or with --runs-dir, --speed, --steps, and --strategy or --trust for its code.",
+    )(trust_option(command))
 
 
 def runs_dir_option(command: Decorated) -> Decorated:
@@ -273,7 +282,7 @@ def _run_options(options: dict[str, Any]) -> Any:
 
     absent = ("start", "end", "speed", "steps", "holdings", "as_of", "resume")
     if options.get("resume") is not None:
-        alone = ("resume", "runs_dir", "speed", "steps")
+        alone = ("resume", "runs_dir", "speed", "steps", "strategy", "trust")
         context = click.get_current_context()
         given = [
             name
@@ -283,9 +292,11 @@ def _run_options(options: dict[str, Any]) -> Any:
         ]
         if given:
             raise click.UsageError(
-                "--resume goes on with the run's own options; give it alone, or with --runs-dir, --speed "
-                "and --steps."
+                "--resume goes on with the run's own options; give it alone, or with --runs-dir, --speed, "
+                "--steps, and --strategy or --trust for its code."
             )
+    elif options.get("trust"):
+        raise click.UsageError("--trust goes with --resume: what you name yourself is trusted.")
     return RunOptions(**{**dict.fromkeys(absent), **options}, environment=os.environ)
 
 
@@ -396,6 +407,43 @@ def runs_verify(ctx: click.Context, run: str, runs_dir: Path | None) -> None:
     report = verify_files(find_run(run, config.runs_dir))
     show(common, report, render_verification)
     ctx.exit(0 if report["ok"] else 1)
+
+
+@runs.command("repeat")
+@click.argument("run")
+@click.option("--data", metavar="FILE|DIR|mock", help="The bars, where the run's are not there.")
+@click.option("--strategy", metavar="FILE.py:Class", help="The strategy, where it was an object.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="K=V",
+    callback=_pairs,
+    help="An argument for its constructor; repeatable.",
+)
+@click.option("--weights", type=FILE, metavar="FILE", help="The weights, likewise.")
+@click.option("--views", type=FILE, metavar="FILE", help="The views, likewise.")
+@click.option("--news", type=FILE, metavar="FILE", help="The news, likewise.")
+@click.option("--memory", type=FILE, metavar="SNAPSHOT", help="The memory snapshot, likewise.")
+@click.option("--universe", type=FILE, metavar="FILE", help="The universe, likewise.")
+@trust_option
+@runs_dir_option
+@click.pass_context
+def runs_repeat(ctx: click.Context, /, run: str, **options: Any) -> None:
+    """Make RUN again, into a new folder, and say whether every byte of its records agrees.
+
+    Exit 1 when they differ; what differs in inputs, code and versions is named. What the run's folder
+    could not keep (objects and frames of a Python program) is asked for."""
+    common = common_of(ctx)
+    config = common.config(runs_dir=options["runs_dir"])
+    from agents.assemble import RunOptions
+    from agents.repeat import repeat
+    from agents.terminal import render_repeat
+
+    with progress("repeat") as advance:
+        report = repeat(config, run, RunOptions(**options, environment=os.environ), advance)
+    show(common, report.to_dict(), render_repeat)
+    ctx.exit(0 if report.identical else 1)
 
 
 @cli.command()

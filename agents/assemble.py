@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from agents.again import asked, began_with, check_code, not_stored, remember_code
 from agents.execution import ExecutionAgent
 from agents.identity import run_identity
 from agents.inputs import (
@@ -42,7 +43,6 @@ from core.jsontext import json_bytes
 from core.locks import held_by_another
 from core.protocols import Agents, Strategy
 from core.runlog import BOOK, RunFolder, find_run, read_manifest, run_status
-from core.seals import MANIFEST
 from trading.calendar import bars_per_year
 from trading.engine import Account
 from trading.holdings import account_notes, end_of
@@ -91,21 +91,14 @@ MANY_TIMES_EQUITY = 2.0
 """Above this sum of weights a user may have meant percent."""
 
 
-RESUMABLE = (
-    "data", "symbols", "universe", "start", "end", "agents", "news", "memory", "strategy", "params",
-    "weights", "views", "risk", "no_risk", "speed", "steps",
-)  # fmt: skip
-"""The options of a run that its manifest keeps."""
-PATHS = ("universe", "news", "memory", "weights", "views")
-
-
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What the command line, or a notebook, asks of one run, beside the configuration.
 
     `data`, `strategy`, `weights` and `news` may also be a frame, an object with `decide`, a frame, and lines
     read already. `model` is a language model that is loaded already. `resume` names a run to go on with, in
-    its own settings and with its own options; of these, `speed` and `steps` may be given anew.
+    its own settings and with its own options; of these, `speed` and `steps` may be given anew, and
+    `strategy` again, which says that the user knows its code; `trust` says so without naming it, this once.
     """
 
     data: str | Path | Given | Panel | None = None
@@ -132,15 +125,7 @@ class RunOptions:
     as_of: str | None = None
     accept_warnings: bool = False
     resume: str | None = None
-
-    def asked(self) -> dict[str, Any] | None:
-        """What the manifest keeps, so that the run can be gone on with; None where an option is an object."""
-        kept = {name: getattr(self, name) for name in RESUMABLE}
-        plain = {
-            name: str(value) if isinstance(value, Path) else value for name, value in kept.items()
-        }
-        own = (str, bool, int, float, tuple, type(None))
-        return plain if all(isinstance(value, own) for value in plain.values()) else None
+    trust: bool = False
 
 
 AGENTS = ("full", "rules")
@@ -217,7 +202,7 @@ def going_on(
         return resolve(config, options), options, None
     path = find_run(options.resume, Path(config.runs_dir))
     manifest = read_manifest(path)
-    status, asked = run_status(path, manifest), manifest.get("asked")
+    status = run_status(path, manifest)
     if manifest.get("mode") != mode:
         raise RunFolderError(
             f"the run {path.name} is a {manifest.get('mode')}.",
@@ -229,20 +214,25 @@ def going_on(
         raise RunFolderError(
             f"the run {path.name} is {status}.", "Only a run that came to no end can go on."
         )
-    if asked is None:
+    if manifest.get("not_stored"):
         raise RunFolderError(
             f"the run {path.name} was begun with objects of a Python program.",
             "Begin it anew there.",
         )
-    kept: dict[str, Any] = {**asked, **{name: Path(asked[name]) for name in PATHS if asked[name]}}
-    kept["symbols"] = None if asked["symbols"] is None else tuple(asked["symbols"])
-    kept["params"] = tuple((name, value) for name, value in asked["params"])
-    for name in ("speed", "steps"):
+    again, kept = began_with(manifest, path.name, config, options)
+    for name in ("speed", "steps", "strategy"):
         if getattr(options, name) is not None:
-            kept[name] = getattr(options, name)
-    again = AthenaConfig._from_dict(manifest["config"], f"{path.name}/{MANIFEST}")
-    again = again.model_copy(update={"runs_dir": config.runs_dir})
-    return again, RunOptions(**kept, resume=options.resume, environment=options.environment), path
+            kept = replace(kept, **{name: getattr(options, name)})
+    if isinstance(kept.strategy, str):
+        check_code(
+            manifest,
+            path.name,
+            kept.strategy,
+            options.environment,
+            vouched=options.trust or options.strategy is not None,
+            cure="Put the old file back, or begin anew.",
+        )
+    return again, kept, path
 
 
 def run_folder(  # noqa: PLR0917
@@ -262,7 +252,8 @@ def run_folder(  # noqa: PLR0917
         config=config,
         seed=config.seed,
         data=data,
-        asked=options.asked(),
+        asked=asked(options),
+        not_stored=not_stored(options),
         identity=identity,
     )
 
@@ -373,6 +364,8 @@ def build_deciders(
     elif options.strategy is not None:
         if isinstance(options.strategy, str):
             strategy = load_strategy(options.strategy, options.params)
+            if options.resume is None and not options.trust:
+                remember_code(options.strategy, options.environment)
             inputs["strategy"] = _sha256(Path(options.strategy.rpartition(":")[0]))
         else:
             strategy = check_strategy(options.strategy)

@@ -61,14 +61,26 @@ def digest(value: Any) -> str:
 def code_files(path: Path) -> dict[str, str]:
     """SHA-256 of a code file and of the modules beside it that it imports, by name; the file itself is "".
 
-    Followed are imports of modules in its folder, and of those in its package where the folder is one;
-    installed libraries are not, and Athena's own modules neither. Nothing is run.
     Raises: StrategyError for a file that cannot be read.
     """
     start = path.resolve()
     roots = _roots(start.parent)
+    named = {}
+    for file, sha256 in code_paths(start).items():
+        root = next((root for root in roots if file.is_relative_to(root)), file.parent)
+        named["" if file == start else file.relative_to(root).as_posix()] = sha256
+    return dict(sorted(named.items()))
+
+
+def code_paths(path: Path) -> dict[Path, str]:
+    """The same by path, resolved.
+
+    Followed are imports of modules in its folder, and of those in its package where the folder is one;
+    installed libraries are not, and Athena's own modules neither. Nothing is run.
+    """
+    roots = _roots(path.resolve().parent)
     found: dict[Path, str] = {}
-    waiting = [start]
+    waiting = [path.resolve()]
     while waiting:
         file = waiting.pop()
         if file in found:
@@ -81,12 +93,7 @@ def code_files(path: Path) -> dict[str, str]:
             ) from error
         found[file] = hashlib.sha256(source).hexdigest()
         waiting += [each for each in _imported(source, file, roots) if each not in found]
-    names = {start: ""}
-    for file in found:
-        if file != start:
-            root = next(root for root in roots if file.is_relative_to(root))
-            names[file] = file.relative_to(root).as_posix()
-    return {names[file]: sha256 for file, sha256 in sorted(found.items())}
+    return found
 
 
 def _roots(folder: Path) -> tuple[Path, ...]:

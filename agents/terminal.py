@@ -96,6 +96,30 @@ def render_verification(report: Json, console: Console) -> None:
     render_integrity(report, console)
 
 
+def render_repeat(report: Json, console: Console) -> None:
+    """The answer of `runs repeat`."""
+    if report["identical"]:
+        _say(console, f"{report['run_dir']}: made again, every byte of the records agrees.")
+    else:
+        first = report["first_difference"]
+        _say(
+            console,
+            f"{report['run_dir']}: made again, and the records differ from line {first['line']:,} on "
+            f"({first['as_of']}).",
+        )
+    for each in report["differences"]:
+        _say(
+            console,
+            f"Different: {each['what']} was {_brief(each['then'])}, and is {_brief(each['now'])}.",
+        )
+    _say(console, f"The new run lies in {report['repeated_dir']}.")
+
+
+def _brief(value: object) -> str:
+    text = _printable(str(value))
+    return text if len(text) <= 60 else f"{text[:56]} ..."
+
+
 def render_integrity(report: Json, console: Console) -> None:
     """What of a run's folder is not as it was recorded; nothing when all is."""
     if report["state"] == "not sealed":

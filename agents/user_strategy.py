@@ -6,6 +6,7 @@ and the line. The call into the strategy is one of the three borders where every
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
 import inspect
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import yaml
 
 from agents.execution import SAME_WEIGHT, ExecutionAgent
+from agents.fingerprint import code_files, code_paths
 from agents.risk_manager import RiskManager
 from core.errors import AthenaError, LookAhead, StrategyError, UsageError
 from core.protocols import History, State, Strategy
@@ -145,6 +147,8 @@ def _load_module(path: Path) -> ModuleType:
     sys.modules[name] = module
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
+    _forget_beside(path)
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         loader.exec_module(module)
     except SyntaxError as error:
@@ -156,7 +160,24 @@ def _load_module(path: Path) -> ModuleType:
         raise _strategy_error(error, f"importing {path.name}") from error
     finally:
         sys.path.remove(folder)
+        sys.dont_write_bytecode = writes
     return module
+
+
+def _forget_beside(path: Path) -> None:
+    """Modules beside a strategy, and others of their names, that were imported before in this process are
+    read anew: what runs is what the files say, and what the run's identity holds. Libraries stay."""
+    beside = {str(file) for file in code_paths(path)}
+    names = {name.removesuffix(".py").removesuffix("/__init__") for name in code_files(path)}
+    dotted = {name.replace("/", ".") for name in names}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if name == "__main__" or not (file in beside or name in dotted):
+            continue
+        library = file.startswith((*_OURS, *_LIBRARIES)) or name in sys.stdlib_module_names
+        if file in beside or not (library or not _PACKAGES.isdisjoint(Path(file).parts)):
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):

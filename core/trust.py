@@ -24,18 +24,18 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class TrustedCode:
-    """The list of one user."""
+    """The list of one user; without a `path` nothing is known and nothing added."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
 
     @classmethod
     def of_user(cls, environment: Mapping[str, str]) -> TrustedCode:
-        """The list in its place. `environment` is the process's."""
-        state = environment.get("XDG_STATE_HOME", "")
-        home = Path(environment.get("HOME") or Path.home())
-        base = Path(state) if os.path.isabs(state) else home / ".local" / "state"
-        return cls(base / "athena" / NAME)
+        """The list in its place. `environment` is the process's; one without HOME has no list."""
+        state, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
+        if os.path.isabs(state):
+            return cls(Path(state) / "athena" / NAME)
+        return cls(Path(home) / ".local" / "state" / "athena" / NAME if home else None)
 
     def unknown(self, digests: Iterable[str]) -> list[str]:
         """Those of some SHA-256 digests that are not on the list, in their order."""
@@ -46,7 +46,7 @@ class TrustedCode:
         """Put digests on the list. Where it cannot be written, that is logged and nothing else happens: a
         later resume asks again."""
         fresh = self.unknown(dict.fromkeys(digests))
-        if not fresh:
+        if not fresh or self.path is None:
             return
         lines = "".join(f"{digest}\n" for digest in fresh).encode()
         try:
@@ -62,6 +62,8 @@ class TrustedCode:
 
     def _known(self) -> frozenset[str]:
         """What the list says, if nobody else could have written it."""
+        if self.path is None:
+            return frozenset()
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:

@@ -192,7 +192,7 @@ def test_paper_and_backtest_agree_whatever_the_pace(place: Path) -> None:
 
 
 def test_code_is_the_file_and_what_it_imports_beside_it(place: Path) -> None:
-    assert list(code_files(place / "mine.py")) == ["helper.py", ""]
+    assert list(code_files(place / "mine.py")) == ["", "helper.py"]
     package = place / "pack"
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("from . import base\n")
