@@ -188,6 +188,49 @@ def test_paper_and_backtest_agree_whatever_the_pace(place: Path) -> None:
     assert (whole.path / "steps.jsonl").read_bytes() == (backtest.path / "steps.jsonl").read_bytes()
 
 
+def test_what_the_full_agents_are_given_counts(place: Path) -> None:
+    from agents.assemble import RunOptions, build_deciders, load_data
+    from agents.identity import run_identity
+    from core.config import short_hash
+
+    def named(text: str, name: str = "news.csv") -> Path:
+        (place / name).write_text(f"time,symbol,text\n2020-01-10T15:00:00Z,ONE,{text}\n")
+        return place / name
+
+    def identity(config: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
+        tree = {"model": {"enabled": False}, "memory": {"policy": "recency"}}
+        for section, values in (config or {}).items():
+            tree[section] = {**tree.get(section, {}), **values}
+        settings = quick_config(**tree)
+        options = RunOptions(data=str(place / "closes.csv"), agents="full", **asked)
+        panel = load_data(settings, options)
+        deciders = build_deciders(settings, options, panel)
+        return run_identity(settings, options, panel, deciders, 25)
+
+    (place / "snapshot.jsonl").write_text('{"a": 1}\n')
+    plain = identity()
+    found = [
+        plain,
+        identity(news=named("praise")),
+        identity(news=named("blame")),
+        identity(memory=place / "snapshot.jsonl"),
+        identity({"memory": {"policy": "keep_all"}}),
+        identity({"memory": {"policy": "none"}}),
+        identity({"memory": {"entry_cap": 5}}),
+        identity({"learning": {"enabled": False}}),
+        identity({"communication": {"enabled": False}}),
+    ]
+    (place / "snapshot.jsonl").write_text('{"a": 2}\n')
+    found.append(identity(memory=place / "snapshot.jsonl"))
+    assert len({short_hash(each) for each in found}) == len(found)
+    assert identity(news=named("praise", "other.csv")) == found[1]
+    outside: dict[str, Any] = {
+        "memory": {"path": "elsewhere.db", "neo4j_uri": "bolt://elsewhere:7687"},
+        "learning": {"rehearsal_bars": 9, "exploration_coefficient": 0.5},
+    }
+    assert identity(outside) == plain
+
+
 # --- the code of a strategy
 
 
