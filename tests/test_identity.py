@@ -198,7 +198,7 @@ def test_what_the_full_agents_are_given_counts(place: Path) -> None:
         return place / name
 
     def identity(config: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
-        tree = {"model": {"enabled": False}, "memory": {"policy": "recency"}}
+        tree: dict[str, Any] = {"model": {"enabled": False}, "memory": {"policy": "recency"}}
         for section, values in (config or {}).items():
             tree[section] = {**tree.get(section, {}), **values}
         settings = quick_config(**tree)
