@@ -63,6 +63,7 @@ class DecideReport:
     weights: Mapping[str, float | None]
     data: Mapping[str, Any]
     notes: Sequence[str]
+    limits_in_force: bool
     news: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class DecideReport:
             "targets": dict(self.targets),
             "views": list(self.views),
             "limits": list(self.limits),
+            "limits_in_force": self.limits_in_force,
             "positions": dict(self.positions),
             "weights": dict(self.weights),
             "data": dict(self.data),
@@ -159,6 +161,7 @@ def decide(config: AthenaConfig, options: RunOptions) -> DecideReport:
         targets=record["targets"],
         views=_view_rows(record["views"]),
         limits=record["verdict"],
+        limits_in_force=deciders.limits,
         positions=held,
         weights={symbol: weights[symbol] for symbol in held},
         data={"name": panel.name, "mock": panel.mock, "currency": panel.currency},
@@ -240,7 +243,7 @@ def _book_notes(
         many = (
             "have no price in the data and are"
             if len(unpriced) > 1
-            else "has no price in the data and is"
+            else "has no price in the bars of this run and is"
         )
         yield f"{', '.join(unpriced)} {many} kept as held, outside the equity (as of {as_of})."
 

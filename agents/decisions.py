@@ -138,7 +138,10 @@ def propose(
 
 
 def _without_price(symbol: str, held: float, as_of: str) -> SymbolDecision:
-    reason = f"The data have no price of it up to {as_of}, so nothing can be decided."
+    reason = (
+        f"The bars of this run (--data, --symbols, --universe) have no price of it up to {as_of}, so nothing "
+        "can be decided."
+    )
     weight = None if held else 0.0
     return SymbolDecision(symbol, "hold", 0.0, held, held, weight, weight, 0.0, reason)
 

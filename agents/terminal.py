@@ -211,7 +211,9 @@ def _outcome(report: Json, console: Console) -> None:
         left = "all of it" if each["quantity"] is None else f"{each['quantity']:,.6g} shares"
         _say(console, f"not filled  {left}: {each['reason']}, at {each['as_of']}")
     if not fills and not report["unfilled"]:
-        _say(console, "not filled  the records have neither a fill nor a cause")
+        waits = report.get("open_at_end")
+        cause = "it still waits where the records end" if waits else "the records have no cause"
+        _say(console, f"not filled  {cause}")
     trade = report["trade"]
     if trade is not None and trade["status"] == "closed":
         _say(

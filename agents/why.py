@@ -109,10 +109,14 @@ async def explain(
         raise RunFolderError(
             f"{run_dir / STEPS} cannot be read: {error.strerror or error}.", "Run it again."
         ) from error
+    if order is not None and at is not None:
+        raise UsageError("--order names one decision, and --at another.", "Give one of them.")
     if symbol is not None:
         symbol = known_symbol(symbol, lines, run_dir)
     asked = find_decision(lines, order=order, at=at, symbol=symbol)
     record, name = asked.record, asked.symbol
+    if symbol not in (None, name):
+        raise UsageError(f"the order {order} is of {name}, not of {symbol}.", "Leave out --symbol.")
     recalled = recalled_of(record, name)
     operations: list[dict[str, Any]] = []
     memory = run_dir / "memory.db"
@@ -124,6 +128,8 @@ async def explain(
     order_sent = None if asked.order is None else dict(asked.order)
     reason = reason_of(record, name, decider_of(run_dir), order_sent)
     fills = [] if order_sent is None else fills_of(lines, order_sent["id"])
+    unfilled = [] if order_sent is None else unfilled_of(lines, order_sent["id"])
+    ended = bool(order_sent is None or fills or unfilled or "unfilled" not in record)
     return {
         "as_of": record["as_of"],
         "symbol": name,
@@ -134,7 +140,8 @@ async def explain(
         "fills": fills,
         "costs": costs_of(fills),
         "trade": trade_of(lines, name, fills),
-        "unfilled": [] if order_sent is None else unfilled_of(lines, order_sent["id"]),
+        "unfilled": unfilled,
+        "open_at_end": not ended,  # records tell every order's end, so one without an end waits
         "views": views_of(record, name),
         "forecasts": forecasts_of(record, name),
         "recalled": recalled,

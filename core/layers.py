@@ -485,10 +485,13 @@ def explain(
     """The first wrong value with what is allowed; further ones by name."""
     schemas, sections = leaf_schemas(model), section_keys(model)
     faults: dict[str, tuple[Any, str]] = {}
+    inner: dict[str, str] = {}  # of a mapping's value the key below the setting
     for fault in error.errors(include_url=False):
         parts = [str(part) for part in fault["loc"]]
+        below: list[str] = []
         while parts and ".".join(parts) not in schemas and ".".join(parts) not in sections:
-            parts.pop()
+            below.insert(0, parts.pop())
+        inner.setdefault(".".join(parts), below[0] if below else "")
         own = fault["type"] == "value_error"
         reason = str(fault["ctx"]["error"]) if own else ""
         faults.setdefault(".".join(parts), (fault["input"], reason))
@@ -500,8 +503,14 @@ def explain(
             "`athena config show` prints them and where each came from.",
         )
     because = f": {reason}" if reason else ""
+    schema, name = schemas[dotted], dotted
+    if inner[dotted] and isinstance(schema.get("additionalProperties"), dict):
+        schema, name = schema["additionalProperties"], f"{dotted}.{inner[dotted]}"
+    cure = allowed(schema)
+    if cure == "text" and isinstance(found, bool | int | float):
+        cure = 'text; YAML reads NO and 50 as other kinds of value, so write them in quotes: "NO"'
     return ConfigError(
-        f"{dotted} is {shown(found)} ({origins.get(dotted, DEFAULT_ORIGIN)}), "
+        f"{name} is {shown(found)} ({origins.get(dotted, DEFAULT_ORIGIN)}), "
         f"which is not allowed{because}.",
-        f"Give {allowed(schemas[dotted])}.{more}",
+        f"Give {cure}.{more}",
     )

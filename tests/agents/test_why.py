@@ -217,3 +217,30 @@ def test_memory_show_prints_an_entrys_record(lived: dict[str, Any], athena: Athe
     assert "answered forecasts" in shown.stdout
     assert "nats a forecast" in shown.stdout
     assert Path(lived["folder"]).is_dir()
+
+
+def test_an_order_that_waits_when_the_records_end_says_so(tmp_path: Path, athena: Athena) -> None:
+    """Half of A is asked for on the last of three days; no bar comes after it."""
+    (tmp_path / "late.py").write_text(
+        "class Late:\n"
+        "    def decide(self, history, state):\n"
+        "        return {'A': 0.5} if history.row == 2 else None\n"
+    )
+    (tmp_path / "bars.csv").write_text("\n".join(BARS.splitlines()[:7]) + "\n")
+    done = athena("backtest", "--data", "bars.csv", "--strategy", "late.py:Late", "--json")
+    assert done.returncode == 0, done.stderr
+    run = str(json.loads(done.stdout)["run_dir"])
+    told = ask(athena, run, "--order", "o1")
+    assert (told["fills"], told["unfilled"], told["open_at_end"]) == ([], [], True)
+    shown = athena("why", run, "--order", "o1").stdout
+    assert "not filled  it still waits where the records end" in shown
+
+
+def test_an_order_and_another_question_contradict_each_other(told: str, athena: Athena) -> None:
+    assert ask(athena, told, "--order", "o1", "--symbol", "a")["open_at_end"] is False
+    for words, says in (
+        (("--symbol", "B"), "the order o1 is of A, not of B"),
+        (("--at", "2020-01-06"), "--order names one decision, and --at another"),
+    ):
+        done = athena("why", told, "--order", "o1", *words)
+        assert (done.returncode, says in done.stderr) == (2, True)

@@ -357,3 +357,20 @@ def test_a_setting_of_an_earlier_version_is_refused_with_the_one_that_took_its_p
     ):
         with pytest.raises(ConfigError, match=r"delisting_bars any more.*delisting_sessions"):
             call()
+
+
+@pytest.mark.parametrize("value", ["NO", "50", "1.5"])
+def test_a_value_of_a_mapping_is_named_by_its_own_key(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"agents: {{risk: {{sectors: {{AAA: tech, 0050: {value}}}}}}}\n")
+    with pytest.raises(ConfigError) as told:
+        load([path])
+    assert "agents.risk.sectors.0050 is " in told.value.message
+    assert "own.yaml:1" in told.value.message
+    assert 'write them in quotes: "NO"' in told.value.cure
+    path.write_text(f'agents: {{risk: {{sectors: {{0050: "{value}"}}}}}}\n')
+    assert load([path]).config.agents.risk.sectors == {"0050": value}
+    path.write_text("agents: {risk: {sectors: [a]}}\n")
+    with pytest.raises(ConfigError, match=r"agents\.risk\.sectors is \[\"a\"\]") as told:
+        load([path])
+    assert told.value.cure.startswith("Give a mapping")

@@ -190,7 +190,10 @@ def render_decide(report: Json, console: Console) -> None:
     _decisions(report["decisions"], console)
     _orders(report["orders"], console)
     _views(report["views"], console)
-    _verdicts(report["limits"], console)
+    if report.get("limits_in_force", True):
+        _verdicts(report["limits"], console)
+    else:
+        _line(console, "Limits: not in force.")
     _notes(report.get("notes", ()), console)
 
 
