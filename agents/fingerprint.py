@@ -161,15 +161,15 @@ def _is_ours(file: Path) -> bool:
 def source_file(strategy: object) -> Path | None:
     """The file in which an object's class stands; None where there is none (a notebook's cell)."""
     kind = type(strategy)
+    functions = [_function_of(value) for value in vars(kind).values()]
+    written = {Path(each.__code__.co_filename).resolve() for each in functions if each is not None}
     try:
         name = inspect.getsourcefile(kind)
-    except (OSError, TypeError):
-        return None
+    except (OSError, TypeError):  # its module may have been read anew since
+        name = str(next(iter(written))) if len(written) == 1 else None
     if not name or not Path(name).is_file():
         return None
     path = Path(name).resolve()
-    functions = [_function_of(value) for value in vars(kind).values()]
-    written = {Path(each.__code__.co_filename).resolve() for each in functions if each is not None}
     return path if not written or path in written else None
 
 

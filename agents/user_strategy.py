@@ -167,7 +167,7 @@ def _load_module(path: Path) -> ModuleType:
 def _forget_beside(path: Path) -> None:
     """Modules beside a strategy, and others of their names, that were imported before in this process are
     read anew: what runs is what the files say, and what the run's identity holds. Libraries stay."""
-    beside = {str(file) for file in code_paths(path)}
+    beside = {str(file) for file in code_paths(path) if file != path.resolve()}
     names = {name.removesuffix(".py").removesuffix("/__init__") for name in code_files(path)}
     dotted = {name.replace("/", ".") for name in names}
     for name, module in list(sys.modules.items()):

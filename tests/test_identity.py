@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def test_an_object_is_its_file_with_parameters(
     place: Path, hashed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(place))
+    for name in ("mine", "helper"):  # another test's
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import mine  # type: ignore[import-not-found]
 
     assert hashed(strategy=mine.Half(k=2)) == hashed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ def test_a_resume_asks_the_same(place: Path, knows: dict[str, Any]) -> None:
 
 def test_what_a_program_gave_is_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(place))
+    for name in ("mine", "helper"):  # another test's
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import mine  # type: ignore[import-not-found]
 
     run = athena.backtest(closes(), strategy=mine.Half(k=2), runs_dir=place / "runs").path
