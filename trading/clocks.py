@@ -12,9 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from trading.calendar import INT, Sessions, exchange_days, sessions_between, zone_clock
-from trading.intervals import DAY, MINUTE
+from trading.intervals import DAY, HOUR, MINUTE
 
 BoolArray = npt.NDArray[np.bool_]
+
+CHANGING_ZONES = (
+    "America/New_York", "America/Santiago", "Europe/London", "Europe/Berlin", "Europe/Helsinki",
+    "Australia/Sydney", "Pacific/Auckland",
+)  # fmt: skip
+"""Zones whose clocks go back at different local times or on different dates; others follow one of them."""
 
 WELL_KNOWN = (
     "XNYS", "XTSE", "BVMF", "XMEX", "XLON", "XETR", "XPAR", "XAMS", "XMIL", "XMAD", "XSWX", "XSTO", "XBRU",
@@ -47,7 +53,43 @@ def misplaced(wall: INT, utc: INT, zoned: BoolArray, calendar: str) -> BoolArray
     if asked.any():
         asked = asked.copy()
         asked[asked] = ~_fits(utc[asked], calendar)
-    return asked
+    return asked & ~summer_midnights(wall, utc, zoned, calendar)
+
+
+def summer_midnights(wall: INT, utc: INT, zoned: BoolArray, calendar: str) -> BoolArray:
+    """The stamps at 01:00 on the exchange's clock in its summer time, where all are midnight in standard time
+    at one and the same UTC time, [K]: a vendor's fixed offset. Their date there is the right one."""
+    moved = zoned & ~own_midnight(wall)
+    none = np.zeros(len(utc), dtype=bool)
+    if not moved.any() or len(np.unique(utc[moved] % DAY)) > 1:
+        return none
+    zone = _around(utc[moved], calendar).zone
+    standard = _standard_offset(utc[moved], zone)
+    if ((utc[moved] + standard) % DAY != 0).any():
+        return none
+    none[moved] = zone_clock(utc[moved], zone) % DAY == HOUR
+    return none
+
+
+def _standard_offset(utc: INT, zone: str) -> INT:
+    """What a zone's clock is ahead of UTC by in the standard time of each instant's year, ns [K]."""
+    years = utc.view("datetime64[ns]").astype("datetime64[Y]")
+    winter = years.astype("datetime64[M]").astype("datetime64[ns]").astype(np.int64)
+    summer = (years.astype("datetime64[M]") + 6).astype("datetime64[ns]").astype(np.int64)
+    offsets = [zone_clock(moments, zone) - moments for moments in (winter, summer)]
+    return np.minimum(*offsets)
+
+
+def come_twice(wall: INT) -> BoolArray:
+    """Which local times a clock shows twice somewhere, because it goes back an hour then, [K]."""
+    import pandas as pd
+
+    local = pd.DatetimeIndex(wall.view("datetime64[ns]"))
+    twice = np.zeros(len(wall), dtype=bool)
+    for zone in CHANGING_ZONES:
+        placed = local.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward")
+        twice |= np.asarray(placed.isna())
+    return twice
 
 
 def _fits(utc: INT, calendar: str) -> BoolArray:

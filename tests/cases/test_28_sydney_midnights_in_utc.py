@@ -95,3 +95,28 @@ def test_a_bar_of_tokyo_is_known_at_its_own_close(desk: Callable[[str], Desk]) -
     )  # fmt: skip
     # Tokyo closed at 15:00, 06:00Z, that year; the first bar is Monday 2024-03-04's.
     assert at.steps(answer)[0]["as_of"] == "2024-03-04T06:00:00Z"
+
+
+@pytest.mark.parametrize(("calendar", "hour"), [("XNYS", 5), ("XETR", -1), ("XASX", -10)])
+def test_midnight_at_a_fixed_offset_stands_on_its_date(
+    desk: Callable[[str], Desk], calendar: str, hour: int
+) -> None:
+    """Standard time's midnight all year: 01:00 in summer, and the same date."""
+    here = desk("")
+    dates = pd.bdate_range("2024-01-15", "2024-11-29")
+    stamps = dates + pd.Timedelta(hours=hour)
+    lines = [f"{stamp:%Y-%m-%dT%H:%M:%SZ},100,100,100,100,1000" for stamp in stamps]
+    (here.path / "X.csv").write_text("time,open,high,low,close,volume\n" + "\n".join(lines))
+    found = here.ask("data", "check", "X.csv", "--set", f"data.calendar={calendar}")
+    assert (found["start"], found["end"]) == ("2024-01-15", "2024-11-29")
+    assert any("fixed offset" in note for note in found["notes"])
+
+
+def test_midnight_of_summer_time_all_year_is_refused(desk: Callable[[str], Desk]) -> None:
+    """04:00Z is 23:00 of the day before in New York's winter."""
+    here = desk("")
+    stamps = pd.bdate_range("2024-01-15", "2024-11-29") + pd.Timedelta(hours=4)
+    lines = [f"{stamp:%Y-%m-%dT%H:%M:%SZ},100,100,100,100,1000" for stamp in stamps]
+    (here.path / "X.csv").write_text("time,open,high,low,close,volume\n" + "\n".join(lines))
+    told = here.run("data", "check", "X.csv", "--json")
+    assert [fault["kind"] for fault in told.answer["faults"]] == ["calendar"]

@@ -221,7 +221,9 @@ def stamped(times: list[str]) -> list[str]:
 
 def test_finer_bars_in_a_daily_file_are_mixed_intervals(tmp_path: Path) -> None:
     rows = stamped(["2024-01-02", "2024-01-03", "2024-01-04 09:30", "2024-01-04 10:30"])
-    assert faults_of(write(tmp_path, rows)) == [("interval", 5, "AAA")]
+    faults = check_data(write(tmp_path, rows)).faults
+    # Bars of 1h with two daily ones in front: the daily ones are told, by their first row.
+    assert [(fault.kind, fault.row, fault.count) for fault in faults] == [("interval", 2, 2)]
 
 
 def test_daily_bars_after_minutes_are_mixed_intervals(tmp_path: Path) -> None:
@@ -285,11 +287,13 @@ def test_an_illiquid_minute_is_no_mixed_interval(tmp_path: Path) -> None:
     assert faults_of(write(tmp_path, stamped([f"2024-01-02 09:{at}" for at in minutes]))) == []
 
 
-def test_weekly_bars_are_refused(tmp_path: Path) -> None:
+def test_weekly_bars_are_read_and_a_mixture_is_refused_by_name(tmp_path: Path) -> None:
     weeks = [str(np.datetime64("2024-01-01") + 7 * week) for week in range(8)]
-    faults = check_data(write(tmp_path, stamped(weeks))).faults
-    assert [fault.kind for fault in faults] == ["interval"]
-    assert "7d apart" in faults[0].found
+    found = check_data(write(tmp_path, stamped(weeks)))
+    assert (found.faults, found.interval, found.rows) == ((), "1w", 8)
+    days = [str(np.datetime64("2024-02-27") + day) for day in range(12)]
+    faults = check_data(write(tmp_path, stamped(weeks + days))).faults
+    assert {fault.kind for fault in faults} == {"interval"}
 
 
 def test_a_symbol_of_another_interval_in_one_file_is_a_fault(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from core.printable import acts, printable
 from trading.calendar import exchange_days, known_at_close
-from trading.clocks import bar_days, own_midnight
+from trading.clocks import bar_days, own_midnight, summer_midnights
 from trading.intervals import DAILY, DAY, Interval
 from trading.panel import NO_VOLUME, iso_times
 from trading.periods import BarLabel, periods_of
@@ -309,6 +309,11 @@ def _dated(
     known, is_session = known_at_close(days, calendar)
     odd = int((~is_session).sum())
     notes = []
+    if fixed := int(summer_midnights(stamps.wall, stamps.utc, stamps.zoned, calendar).sum()):
+        notes.append(
+            f"{fixed} of {len(days)} stamps show 01:00 in summer time: midnight at a fixed offset, taken for"
+            f" that date on the clock of {calendar}"
+        )
     if odd:
         notes.append(
             f"{odd} of {len(days)} bars lie on no session of {calendar} and are known at the end of"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from trading.calendar import sessions_between
-from trading.clocks import fitting_calendars, misplaced
+from trading.clocks import come_twice, fitting_calendars, misplaced
 from trading.intervals import (
     DAILY,
     DAILY_GAP,
@@ -71,8 +71,11 @@ def time_faults(bars: Bars, calendar: str) -> list[Fault]:
     code, utc = bars.code[order], bars.stamps.utc[order]
     gaps = np.diff(utc)
     same = np.diff(code) == 0
+    again = _clock_goes_back(bars, order, same, gaps)
+    faults = _hour_twice(bars, order[1:][again])
+    same &= ~again
     duplicate = order[1:][same & (gaps == 0)]
-    faults = report(
+    faults += report(
         bars, duplicate.tolist(), "duplicate",
         [f"{moment_text(bars, row)} for the second time" for row in duplicate], "keep one of the rows",
     )  # fmt: skip
@@ -95,6 +98,36 @@ def time_faults(bars: Bars, calendar: str) -> list[Fault]:
         if not faults and interval is not None and not interval.is_intraday:
             faults += _foreign_clock(bars, order, calendar)
     return faults
+
+
+def _clock_goes_back(bars: Bars, order: INT, same: BoolArray, gaps: INT) -> BoolArray:
+    """Which steps to the next row [K - 1] are no disorder but the hour that a clock shows twice.
+
+    Times without a zone that go back (or stand still) just so far that the next bar follows an hour later, or
+    an hour whose every time stands twice.
+    """
+    back = same & (gaps <= 0) & ~bars.stamps.zoned[order[1:]]
+    forward = gaps[same & (gaps > 0)]
+    if not back.any() or len(forward) == 0 or np.median(forward) > HOUR:
+        return np.zeros(len(gaps), dtype=bool)
+    usual = int(np.median(forward))
+    wall = bars.stamps.wall[order]
+    twice = back.copy()
+    twice[back] = come_twice(wall[1:][back])
+    for step in np.flatnonzero(twice & (gaps + HOUR != usual)):
+        hour = (bars.code[order] == bars.code[order[step]]) & (wall // HOUR == wall[step] // HOUR)
+        times, counts = np.unique(wall[hour], return_counts=True)
+        twice[step] = gaps[step] == 0 and len(times) == HOUR // usual and bool((counts == 2).all())
+    return twice
+
+
+def _hour_twice(bars: Bars, rows: INT) -> list[Fault]:
+    found = [
+        f"{moment_text(bars, row)} in the hour that comes twice when clocks go back, in times without a zone"
+        for row in rows
+    ]
+    cure = "write each time with its offset from UTC (2024-10-27T02:00:00+01:00), or in UTC: every bar stays"
+    return report(bars, rows.tolist(), "zone", found, cure)
 
 
 def moment_text(bars: Bars, row: int) -> str:
