@@ -31,7 +31,7 @@ REPLACED = {
 OTHER_VARIABLES = frozenset({"ATHENA_SHARED", "ATHENA_TESTS"})
 """Variables of that prefix that are no settings: where tests find data that is not shipped, and which run."""
 
-NEAR = 0.8
+NEAR = 0.75
 """From this share of equal letters on, a variable's name is a setting's with a slip."""
 
 DEFAULT_ORIGIN = "default"
