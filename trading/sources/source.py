@@ -20,6 +20,8 @@ from trading.sources.table import read_table
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq", ".feather", ".arrow")
 """What a folder is searched for; a file that is named is read whatever it is called."""
 
+FOLDERS_NAMED = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
@@ -70,11 +72,24 @@ def _files(folder: Path) -> list[Path]:
     except OSError as error:
         raise _unreadable(folder, error) from error
     if not files:
+        below = _folders_with_files(folder)
         raise DataError(
-            f"the folder {folder.name} holds no file of prices.",
-            f"It is searched for {', '.join(SUFFIXES)}.",
+            f"the folder {folder.name} holds no file of prices"
+            + (f", but the folders below do: {', '.join(below)}." if below else "."),
+            "Name one of them, or put the files into one folder, named by their symbols."
+            if below
+            else f"It is searched for {', '.join(SUFFIXES)}.",
         )
     return files
+
+
+def _folders_with_files(folder: Path) -> list[str]:
+    """The folders one level below that hold files of prices, the first of them by name."""
+    found = {
+        path.parent.name for path in folder.glob("*/*") if path.name.lower().endswith(SUFFIXES)
+    }
+    names = sorted(found)
+    return names[:FOLDERS_NAMED] + (["..."] if len(names) > FOLDERS_NAMED else [])
 
 
 def _content(file: Path) -> bytes:
