@@ -30,3 +30,10 @@ def test_folders_without_prices_are_not_named(desk: Callable[[str], Desk]) -> No
     (here.path / "all" / "notes" / "a.txt").write_text("x")
     told = here.run("data", "check", "all")
     assert "folders below" not in " ".join((told.out + told.err).split())
+
+
+def test_a_workbook_that_cannot_be_read_is_named(desk: Callable[[str], Desk]) -> None:
+    (fault,) = desk(CASE).run("data", "check", "quotes.xlsx", "--json").answer["faults"]
+    assert "workbook" in fault["found"]
+    assert "zip archive" in fault["found"]
+    assert "save the sheet as CSV" in fault["cure"]

@@ -146,7 +146,10 @@ def workbook_sheet(data: bytes, file: str) -> Sheet | None:
         }
     except (KeyError, ValueError, TypeError, zipfile.BadZipFile, OSError, AttributeError) as error:
         raise broken(
-            "not_a_table", f"a damaged workbook ({error})", "save the sheet as CSV", file=file
+            "not_a_table",
+            f"a damaged workbook (.xlsx, a zip archive): {error}",
+            "save the sheet as CSV",
+            file=file,
         ) from error
     filled = {title: rows for title, rows in sheets.items() if any(map(_filled, rows))}
     if len(filled) != 1:
