@@ -94,9 +94,11 @@ def test_a_disk_that_fills_up_is_told_and_keeps_what_was_written(
     athena: Athena, short: list[str]
 ) -> None:
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32_768, 32_768))
 
-    done = athena("backtest", *short, "--json", preexec_fn=limited)
+    # The records of two years are longer than that, the manifest is not.
+    long = [*short[:2], "--start", "2010-06-01", "--end", "2012-06-29"]
+    done = athena("backtest", *long, "--json", preexec_fn=limited)
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
     assert error["kind"] == "StorageError"

@@ -24,7 +24,7 @@ def test_the_order_is_open_and_the_position_stands_everywhere(desk: Callable[[st
     page = (here.run_dir(answer) / "report.html").read_text(encoding="utf-8")
     for text in (shown, page):
         assert "END" in text
-        assert "92,700.00" in text
+        assert "92,700" in text
         assert "1 open" in text
     assert here.ask("runs", "show", "last", "--trades")["open_positions"] == [position]
 
