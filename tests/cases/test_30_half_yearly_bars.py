@@ -126,7 +126,7 @@ def test_a_mixture_is_refused_by_name(desk: Callable[[str], Desk]) -> None:
     told = at.run("data", "check", "MIXED.csv", "--json")
     assert told.code == 2
     assert {fault["kind"] for fault in told.answer["faults"]} == {"interval"}
-    assert "1w after the bar before it, in a file of 1mo bars" in told.answer["faults"][1]["found"]
+    assert "1w after the bar before it, in a file of 1mo bars" in told.answer["faults"][0]["found"]
     quarters = pd.date_range("2017-01-01", periods=12, freq="QS")
     write_bars(at.path / "SPARSE.csv", months.append(quarters))
     told = at.run("data", "check", "SPARSE.csv", "--json")
