@@ -342,7 +342,7 @@ def test_a_stopped_backtest_leaves_a_folder_complete_for_the_steps_taken(
 def test_paper_trading_stopped_by_a_signal_is_done_with_its_book_saved(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
-    with running(tmp_path, "paper-trade", "--speed", "0") as process:
+    with running(tmp_path, "paper-trade", "--risk", "--speed", "0") as process:
         process.send_signal(stop)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr

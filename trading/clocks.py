@@ -61,7 +61,7 @@ def summer_midnights(wall: INT, utc: INT, zoned: BoolArray, calendar: str) -> Bo
     at one and the same UTC time, [K]: a vendor's fixed offset. Their date there is the right one."""
     moved = zoned & ~own_midnight(wall)
     none = np.zeros(len(utc), dtype=bool)
-    if not moved.any() or len(np.unique(utc[moved] % DAY)) > 1:
+    if not moved.any() or len(np.unique(utc[zoned] % DAY)) > 1:
         return none
     zone = _around(utc[moved], calendar).zone
     standard = _standard_offset(utc[moved], zone)
