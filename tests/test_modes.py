@@ -644,7 +644,7 @@ def test_decide_before_the_first_decision_says_how_many_bars_it_needs(here: Athe
 
 
 def test_a_run_says_what_its_figures_do_not_show(here: Athena, tmp_path: Path) -> None:
-    # AAA has no bar for 12 sessions and comes back: it is closed at the tenth. BBB trades on weekends.
+    # AAA has no bar from 22 January to 2 February, nine sessions, and comes back. BBB trades on weekends.
     days = [np.datetime64("2023-01-02") + day for day in range(60)]
     gap = {str(day) for day in days[20:32]}
     lines = ["symbol,date,open,high,low,close"]
@@ -655,10 +655,13 @@ def test_a_run_says_what_its_figures_do_not_show(here: Athena, tmp_path: Path) -
     (tmp_path / "gap.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "w.csv").write_text("time,symbol,weight\n2023-01-02,AAA,50\n2023-01-02,BBB,50\n")
     (tmp_path / "late.csv").write_text("time,symbol,weight\n2030-01-02,AAA,1\n")
-    summary = ask(here, "backtest", "--data", "gap.csv", "--weights", "w.csv", "--no-risk")
+    soon = ["--set", "trading.delisting_sessions=6"]
+    summary = ask(here, "backtest", "--data", "gap.csv", "--weights", "w.csv", "--no-risk", *soon)
     notes = " ".join(summary["notes"])
-    assert "AAA had no bar for 10 rows and was closed as delisted at 2023-01-3" in notes
-    assert "Its bars came back later." in notes
+    # The sixth missed session is the 30th; 20 x (1 - 0.3) = 14.
+    assert "AAA counts as delisted at 2023-01-30: " in notes
+    assert "were closed at 14 (last close 20), which cost" in notes
+    assert "It traded again later." in notes
     assert "Weights of up to 100 in sum were asked for" in notes
     assert "annual figures count 365 days" in notes
     assert summary["bars_per_year"] == 365.0

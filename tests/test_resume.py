@@ -161,7 +161,7 @@ def test_a_run_begun_with_objects_says_so(whole: dict[str, Any], tmp_path: Path)
     config = config_of(runs_dir=str(tmp_path / "runs"))
     run = backtest(config, replace(RunOptions(), data=frame))
     manifest = read_manifest(run.path)
-    assert manifest["asked"] is None
+    assert manifest["not_stored"][0]["option"] == "--data"
     assert read_manifest(whole["run"])["asked"]["agents"] == "full"
     (run.path / "manifest.json").write_text(
         (run.path / "manifest.json").read_text().replace('"done"', '"failed"')
