@@ -658,8 +658,9 @@ def test_a_run_says_what_its_figures_do_not_show(here: Athena, tmp_path: Path) -
     soon = ["--set", "trading.delisting_sessions=6"]
     summary = ask(here, "backtest", "--data", "gap.csv", "--weights", "w.csv", "--no-risk", *soon)
     notes = " ".join(summary["notes"])
-    # The sixth missed session is the 30th; 20 x (1 - 0.3) = 14.
-    assert "AAA counts as delisted at 2023-01-30: " in notes
+    # Its last bar, of a Saturday, stands for the session that follows, so that the sixth missed one is that
+    # of the 31st; 20 x (1 - 0.3) = 14.
+    assert "AAA counts as delisted at 2023-01-31: " in notes
     assert "were closed at 14 (last close 20), which cost" in notes
     assert "It traded again later." in notes
     assert "Weights of up to 100 in sum were asked for" in notes
