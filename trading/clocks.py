@@ -77,7 +77,8 @@ def _standard_offset(utc: INT, zone: str) -> INT:
     winter = years.astype("datetime64[M]").astype("datetime64[ns]").astype(np.int64)
     summer = (years.astype("datetime64[M]") + 6).astype("datetime64[ns]").astype(np.int64)
     offsets = [zone_clock(moments, zone) - moments for moments in (winter, summer)]
-    return np.minimum(*offsets)
+    standard: INT = np.minimum(*offsets)
+    return standard
 
 
 def come_twice(wall: INT) -> BoolArray:
