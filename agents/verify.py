@@ -1,8 +1,8 @@
 """Whether a run's folder is as it was recorded: `athena runs verify RUN`.
 
-Three questions, each deeper than the one before: are the files those that the manifest names by hash; does
-the chain of forecast seals follow from the records; and (with `--relive`) do the same inputs give the same
-bytes again. Owns that order and the answer. Refuses to mend anything.
+Two questions: are the files those that the manifest names by hash, and does the chain of forecast seals
+follow from the records. Whether the same inputs give the same bytes again is `athena runs repeat`. Refuses to
+fix anything.
 """
 
 from __future__ import annotations

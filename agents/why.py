@@ -20,10 +20,11 @@ import orjson
 
 from agents.reasons import AGENTS, Decider, forecasts_of, limits_of, reason_of, views_of
 from agents.trade_chain import costs_of, fills_of, trade_of, unfilled_of
-from core.errors import MemoryRefused, MemoryStoreError, RunFolderError, UsageError
+from core.errors import MemoryRefused, MemoryStoreError, UsageError
 from core.memories import OperationRecord, Version
 from core.protocols import MemoryStore
-from core.runlog import STEPS, SUMMARY, read_manifest
+from core.records import record_lines
+from core.runlog import SUMMARY, read_manifest
 from core.seals import MANIFEST
 from core.symbols import match_symbol
 from memory.stores.sqlite import SqliteStore
@@ -103,12 +104,7 @@ async def explain(
 
     Raises: UsageError, RunFolderError, MemoryStoreError.
     """
-    try:
-        lines = (run_dir / STEPS).read_bytes().splitlines()
-    except OSError as error:
-        raise RunFolderError(
-            f"{run_dir / STEPS} cannot be read: {error.strerror or error}.", "Run it again."
-        ) from error
+    lines = record_lines(run_dir)
     if order is not None and at is not None:
         raise UsageError("--order names one decision, and --at another.", "Give one of them.")
     if symbol is not None:

@@ -31,14 +31,15 @@ def record_of(line: bytes, number: int, path: Path) -> dict[str, Any]:
 
 
 def record_lines(run_dir: Path) -> list[bytes]:
-    """All lines, as bytes. Raises: RunFolderError for a file that cannot be read."""
+    """All lines, as bytes, each known to be a record. Raises: RunFolderError as `read_records`."""
     path = run_dir / STEPS
     try:
-        return path.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be read: {error.strerror or error}.", "Make the run again."
-        ) from error
+        raise _unreadable(path, error) from error
+    for number, line in enumerate(lines, 1):
+        record_of(line, number, path)
+    return lines
 
 
 def read_records(run_dir: Path) -> Iterator[dict[str, Any]]:
@@ -49,6 +50,10 @@ def read_records(run_dir: Path) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(lines, 1):
                 yield record_of(line, number, path)
     except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be read: {error.strerror or error}.", "Make the run again."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"{path} cannot be read: {error.strerror or error}.", "Make the run again."
+    )

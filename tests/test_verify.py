@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from agents.assemble import RunOptions, backtest
 from agents.verify import verify_files
+from agents.why import explain
 from core.errors import RunFolderError
 from core.seals import integrity
 from tests.conftest import Athena
@@ -140,6 +142,8 @@ def test_a_torn_line_is_told_by_its_number(run: Path) -> None:
     (run / "steps.jsonl").write_bytes(b"".join(lines))
     with pytest.raises(RunFolderError, match=r"line 5 of .* is no record"):
         list(Run(run).steps())
+    with pytest.raises(RunFolderError, match=r"line 5 of .* is no record"):
+        asyncio.run(explain(run, order="o1"))
 
 
 def test_forecasts_that_were_changed_and_hashed_anew_break_the_chain(run: Path) -> None:

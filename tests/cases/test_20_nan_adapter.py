@@ -67,7 +67,9 @@ def test_a_backtest_refuses_it_by_name(
 
 
 def test_a_sound_adapter_is_taken(sound: Path) -> None:
-    OLMoEModel().load().load_lora(sound)
+    model = OLMoEModel().load()
+    model.load_lora(sound)
+    assert any("lora_B" in name for name, _ in model.backbone.named_parameters())
 
 
 def test_a_training_that_diverged_leaves_no_adapter(tmp_path: Path) -> None:
