@@ -45,7 +45,7 @@ from core.protocols import Agents, Strategy
 from core.runlog import BOOK, RunFolder, find_run, read_manifest, run_status
 from trading.calendar import bars_per_year
 from trading.engine import Account
-from trading.holdings import account_notes, end_of
+from trading.holdings import account_notes, benchmark_notes, end_of
 from trading.panel import NEVER, Panel
 from trading.paper import (
     finish_first,
@@ -558,7 +558,12 @@ def outcome_of(
     per_year, calendar_note = annual_bars(panel, Span(curve.first_row, last))
     cutoff = None if deciders.learned is None else deciders.learned.training_cutoff
     news = deciders.news(panel, curve.first_row, last)
-    notes = [*panel.notes, *run_notes(account, deciders), *([] if news is None else news.notes())]
+    notes = [
+        *panel.notes,
+        *run_notes(account, deciders),
+        *benchmark_notes(end_of(benchmark)),
+        *([] if news is None else news.notes()),
+    ]
     if calendar_note is not None:
         notes.append(calendar_note)
     return RunOutcome(

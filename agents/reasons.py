@@ -17,7 +17,8 @@ AGENTS = "agents"
 SMALL = 1e-9
 _BY_BROKER = {
     "margin_call": "A margin call: the broker closed it, whatever was wanted.",
-    "delisted": "It counted as delisted, after the bars it missed, and the broker closed it.",
+    "delisted": "It had left the universe, or had missed enough bars to count as delisted: it was closed "
+    "without a bar of its own.",
 }
 
 

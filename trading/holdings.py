@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trading.costs import DOLLAR_DIGITS
+from trading.margin import MARGIN_CALL
 from trading.panel import CLOSE, MARK, STALE, Panel
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class AccountEnd:
-    """An account at the end of a run; empty by default."""
+    """An account at the end of a run; empty by default. `margin_closed` counts the (shorts, longs) that
+    margin calls closed, `margin_waiting` their orders that still work."""
 
     open_positions: tuple[OpenPosition, ...] = ()
     open_orders: tuple[OpenOrder, ...] = ()
@@ -91,6 +93,8 @@ class AccountEnd:
     returned: tuple[Returned, ...] = ()
     margin_calls: int = 0
     margin_shortfall_usd: float = 0.0
+    margin_closed: tuple[int, int] = (0, 0)
+    margin_waiting: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The keys of a summary that this module owns."""
@@ -102,7 +106,9 @@ class AccountEnd:
             "open_positions": [asdict(each) for each in self.open_positions],
             "delistings": {
                 "count": len(self.delisted),
-                "cost_usd": round(sum(each.cost_usd for each in self.delisted), DOLLAR_DIGITS),
+                "cost_usd": round(
+                    sum((each.cost_usd for each in self.delisted), 0.0), DOLLAR_DIGITS
+                ),
                 "closed": [asdict(each) for each in self.delisted],
                 "returned": [asdict(each) for each in self.returned],
             },
@@ -160,7 +166,16 @@ def end_of(account: Account) -> AccountEnd:
         ),
         margin_calls=account.margin_calls.count,
         margin_shortfall_usd=account.margin_calls.shortfall_usd,
+        margin_closed=_closed_by_calls(account) if account.margin_calls.count else (0, 0),
+        margin_waiting=sum(each.order.tag == MARGIN_CALL for each in broker.working.values()),
     )
+
+
+def _closed_by_calls(account: Account) -> tuple[int, int]:
+    sold_short = [
+        trip.quantity < 0.0 for trip in account.portfolio.trips if trip.tag == MARGIN_CALL
+    ]
+    return sum(sold_short), len(sold_short) - sum(sold_short)
 
 
 def _open_positions(account: Account) -> tuple[OpenPosition, ...]:
@@ -233,21 +248,55 @@ def end_notes(end: AccountEnd) -> list[str]:
     if len(stale) > MOST_NAMED:
         notes.append(f"{len(stale) - MOST_NAMED:,} more holdings have a stale mark at the end.")
     if end.margin_calls:
-        times = "once" if end.margin_calls == 1 else f"{end.margin_calls:,} times"
-        notes.append(
-            f"The account was called for margin {times}: {end.margin_shortfall_usd:,.2f} of equity were "
-            "missing. Shorts were covered at the next open."
-        )
+        notes.append(_called(end))
     return notes
+
+
+def benchmark_notes(end: AccountEnd) -> list[str]:
+    """What closing delisted holdings cost the benchmark: its return is not the market's alone."""
+    if not end.delisted:
+        return []
+    named = ", ".join(
+        f"{each.symbol} at {each.price_usd:,.6g}" for each in end.delisted[:MOST_NAMED]
+    )
+    more = len(end.delisted) - MOST_NAMED
+    rest = f" and {more:,} more" if more > 0 else ""
+    count = "1 holding" if len(end.delisted) == 1 else f"{len(end.delisted):,} holdings"
+    cost = sum(each.cost_usd for each in end.delisted)
+    return [
+        f"The benchmark had {count} closed as delisted or for leaving the universe ({named}{rest}), "
+        f"which cost it {cost:,.2f} against the last closes."
+    ]
+
+
+def _called(end: AccountEnd) -> str:
+    """How often there was a call, and what it closed: a halted short waits for its next bar."""
+    times = "once" if end.margin_calls == 1 else f"{end.margin_calls:,} times"
+    shorts, longs = end.margin_closed
+    done = [
+        f"{word} {count:,} {name}{'s' if count > 1 else ''}"
+        for word, count, name in (("covered", shorts, "short"), ("sold", longs, "long"))
+        if count
+    ]
+    told = f" The broker {' and '.join(done)}." if done else ""
+    if end.margin_waiting:
+        orders = "1 order" if end.margin_waiting == 1 else f"{end.margin_waiting:,} orders"
+        told += f" At the end {orders} of the call still waited for a bar."
+    return (
+        f"The account was called for margin {times}: {end.margin_shortfall_usd:,.2f} of equity were "
+        f"missing.{told}"
+    )
 
 
 def _delisted(each: ClosedHolding) -> str:
     why = "left the universe" if each.left_universe else "counts as delisted"
+    short = "a short of " if each.quantity < 0.0 else ""
+    was = "was" if short else "were"
     cost = f", which cost {each.cost_usd:,.2f}" if each.cost_usd else ""
     again = " It traded again later." if each.traded_again else ""
     return (
-        f"{each.symbol} {why} at {each.time[:10]}: {each.quantity:,.6g} were closed at {each.price_usd:,.6g} "
-        f"(last close {each.last_close_usd:,.6g}){cost}.{again}"
+        f"{each.symbol} {why} at {each.time[:10]}: {short}{abs(each.quantity):,.6g} {was} closed "
+        f"at {each.price_usd:,.6g} (last close {each.last_close_usd:,.6g}){cost}.{again}"
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from core.errors import LedgerImbalance, PriceMissing
 from core.types import Fill
 from trading.costs import DOLLAR_DIGITS
+from trading.margin import MARGIN_CALL
 
 QUANTITY_DIGITS = 8
 _CENT = 0.005
@@ -208,7 +209,7 @@ class Portfolio:
             quantity=round(entered, QUANTITY_DIGITS),
             pnl_usd=round(-trip.left_usd - trip.entered_usd - trip.costs_usd, DOLLAR_DIGITS),
             costs_usd=round(trip.costs_usd, DOLLAR_DIGITS),
-            tag=tag if tag == "delisted" else trip.tag,
+            tag=tag if tag in ("delisted", MARGIN_CALL) else trip.tag,
         )
 
     def to_dict(self, symbols: tuple[str, ...]) -> dict[str, Any]:

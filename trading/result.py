@@ -125,6 +125,7 @@ class BenchmarkOutcome:
     exposure_frac: FloatArray
     traded_usd: FloatArray
     costs_usd: FloatArray
+    end: AccountEnd = field(default_factory=AccountEnd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,7 @@ def summarise(outcome: RunOutcome) -> dict[str, Any]:
             "final_equity_usd": _last(outcome.benchmark.equity_usd),
             "costs_usd": float(np.sum(outcome.benchmark.costs_usd)),
             "metrics": outcome.benchmark_metrics().to_dict(),
+            "delistings": outcome.benchmark.end.to_dict()["delistings"],
         },
         "orders": outcome.orders,
         "fills": outcome.fills,

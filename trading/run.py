@@ -26,6 +26,7 @@ from trading.costs import CostModel
 from trading.delisting import delisting_bars
 from trading.engine import NO_DECISION, Account, Curve, run_step, skip_row
 from trading.history import Tape
+from trading.holdings import end_of
 from trading.intervals import parse_interval
 from trading.margin import MarginRule
 from trading.panel import Panel
@@ -308,4 +309,5 @@ def benchmark_outcome(account: Account) -> BenchmarkOutcome:
         exposure_frac=exposure_column(curve),
         traded_usd=booked_column(curve, "traded_usd"),
         costs_usd=cost_columns(curve).total_usd,
+        end=end_of(account),
     )

@@ -60,6 +60,9 @@ def test_after_sixty_sessions_a_long_is_closed_with_the_delisting_return(
     assert round(answer["benchmark"]["final_equity_usd"], 2) == 85_000.00
     assert answer["delistings"]["count"] == 1
     assert round(answer["delistings"]["cost_usd"], 2) == 15_000.00
+    assert answer["benchmark"]["delistings"]["count"] == 1
+    assert round(answer["benchmark"]["delistings"]["cost_usd"], 2) == 15_000.00
+    assert any("The benchmark had 1 holding closed" in note for note in answer["notes"])
     [closed] = answer["delistings"]["closed"]
     assert (closed["price_usd"], closed["last_close_usd"]) == (28.0, 40.0)
     # Bars 0 to 4 are GONE's; 60 sessions later is record 64.
@@ -83,6 +86,7 @@ def test_a_short_is_closed_at_the_last_close(desk: Callable[[str], Desk]) -> Non
     answer = here.ask(*RUN, "--data", "gone.csv", "--param", "weight=-1.0", *words)
     assert round(answer["final_equity_usd"], 2) == 100_000.00
     assert (answer["delistings"]["count"], answer["delistings"]["cost_usd"]) == (1, 0.0)
+    assert any("a short of 1,250 was closed at 40" in note for note in answer["notes"])
 
 
 def test_a_member_without_a_bar_after_its_end_is_closed_at_its_last_close(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.cases.conftest import FREE, Desk
 
@@ -119,3 +120,51 @@ def test_working_orders_end_for_margin(desk: Callable[[str], Desk]) -> None:
     answer = here.ask(*RUN, "--data", "SQZ.csv", "--strategy", "both.py:Both")
     assert round(answer["final_equity_usd"], 2) == 36_000.00
     assert answer["orders_unfilled"] == {"margin": 1}
+
+
+TWO = (
+    "from athena import Target\n"
+    "class Two:\n"
+    "    def decide(self, history, state):\n"
+    "        if len(history) != 2:\n"
+    "            return None\n"
+    "        return {'LONG': 0.4, 'HALT': Target(-0.4, tag='mine'), 'SQZ': -0.4}\n"
+)
+
+
+def two_shorts(folder: Path, squeezed: int, halted: tuple[int, ...]) -> None:
+    """A long and two shorts of 400 from the third bar on; the shorts stand at `squeezed` from the fourth."""
+    rows = table(
+        LONG=[100] * 6, HALT=[100] * 3 + [squeezed] * 3, SQZ=[100] * 3 + [squeezed] * 3
+    ).splitlines()
+    halts = [row for row in rows if row.startswith("HALT")]
+    kept = [row for row in rows if row not in [halts[at] for at in halted]]
+    (folder / "two.csv").write_text("\n".join([*kept, ""]))
+    (folder / "two.py").write_text(TWO)
+
+
+def test_a_halted_short_waits_and_the_note_says_so(desk: Callable[[str], Desk]) -> None:
+    here = desk(CASE)
+    two_shorts(here.path, 170, halted=(4, 5))
+    answer = here.ask(*RUN, "--data", "two.csv", "--strategy", "two.py:Two")
+    # 100,000 + 800 x 100 - 400 x 100 = 140,000 of cash. At 170: 140,000 + 40,000 - 136,000 = 44,000, and
+    # 0.25 x 40,000 + 0.3 x 136,000 = 50,800 are needed. SQZ is covered at 170; HALT has no bar any more.
+    assert round(answer["final_equity_usd"], 2) == 44_000.00
+    assert round(answer["margin_calls"]["shortfall_usd"], 2) == 6_800.00
+    [note] = [each for each in answer["notes"] if "called for margin" in each]
+    assert note.endswith("covered 1 short. At the end 1 order of the call still waited for a bar.")
+    assert answer["orders_unfilled"] == {"open": 1}
+
+
+def test_the_note_counts_longs_too_and_the_trades_name_the_call(
+    desk: Callable[[str], Desk],
+) -> None:
+    here = desk(CASE)
+    two_shorts(here.path, 500, halted=())
+    answer = here.ask(*RUN, "--data", "two.csv", "--strategy", "two.py:Two")
+    # 140,000 + 40,000 - 400,000 = -220,000: no equity is left, so that the long goes with the shorts.
+    assert round(answer["final_equity_usd"], 2) == -220_000.00
+    [note] = [each for each in answer["notes"] if "called for margin" in each]
+    assert note.endswith("The broker covered 2 shorts and sold 1 long.")
+    trades = here.ask("runs", "show", "last", "--trades")["round_trips"]
+    assert {each["tag"] for each in trades} == {"margin_call"}
