@@ -155,7 +155,7 @@ WHOLE_FILES = {
     "damaged gzip": (gzip.compress(b"x" * 5000)[:30], "not_a_table"),
     "damaged parquet": (b"PAR1" + b"x" * 50, "not_a_table"),
     "latin-1": ("symbol,date,close\nM\xfc,2024-01-02,1\n".encode("latin-1"), "encoding"),
-    "utf-16": ("date,close\n2024-01-02,1\n".encode("utf-16"), "encoding"),
+    "cut utf-16": ("date,close\n2024-01-02,1\n".encode("utf-16")[:-1], "encoding"),
     "no price columns": (b"symbol,date,volume\nAAA,2024-01-02,5\n", "no_price_columns"),
     "columns that are no symbols": (b"date,score,rank\n2024-01-02,a,b\n", "no_price_columns"),
     "returns": (

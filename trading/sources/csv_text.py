@@ -86,7 +86,11 @@ def _check_lines(data: bytes, file: str) -> None:
 
 def _decoded(data: bytes, file: str) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise broken("encoding", "UTF-16 text", "save the file as UTF-8", file=file)
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            found = f"damaged UTF-16 text ({error.reason})"
+            raise broken("encoding", found, "save the file as UTF-8", file=file) from error
     if b"\0" in data[:4096]:
         raise broken(
             "not_a_table",

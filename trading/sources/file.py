@@ -22,8 +22,11 @@ from trading.sources.adjust import adjusted_bars
 from trading.sources.bars import Bars
 from trading.sources.cells import table_bars
 from trading.sources.faults import Fault, grouped
+from trading.sources.layout import stem
+from trading.sources.sheet import Table
 from trading.sources.source import Source
 from trading.sources.spacing import RUN, file_interval
+from trading.sources.successive import join_successive
 from trading.sources.unfinished import future_note
 from trading.sources.validate import check_bars
 
@@ -110,6 +113,9 @@ def check_source(
         parts.append(kept)
         if all(set(piece.cells) & {"open", "high", "low"} == set() for piece in table.pieces):
             notes["closes only: open = high = low = close"] = None
+    if several:
+        parts, told = join_successive(parts, [_named_by_file(table) for table in source.tables])
+        notes.update(dict.fromkeys(told))
     joined = _join(parts)
     faults += _acting_symbols(joined, source.name)
     overlaps: list[str] = []
@@ -154,6 +160,12 @@ def check_source(
         has_volume=bool(volume.any()),
         has_adjusted=bool(adjusted.any()),
     )
+
+
+def _named_by_file(table: Table) -> bool:
+    """Whether the symbol is the name of a file, and no key that somebody gave in Python."""
+    name = stem(table.file)
+    return name != table.file and len(table.pieces) == 1 and table.pieces[0].symbol == name
 
 
 def _rows_with_a_price(bars: Bars) -> int:
