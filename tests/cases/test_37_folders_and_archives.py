@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -146,3 +147,21 @@ def test_cut_utf_16_is_a_fault(desk: Callable[[str], Desk]) -> None:
     (here.path / "AB.csv").write_bytes("date,close\n2024-01-02,1.5\n".encode("utf-16")[:-1])
     (fault,) = here.run("data", "check", "AB.csv", "--json").answer["faults"]
     assert "damaged UTF-16" in fault["found"]
+
+
+def test_a_zip_of_one_file_is_that_file_and_one_of_two_is_refused(
+    desk: Callable[[str], Desk],
+) -> None:
+    here = desk("")
+    text = "date,close,volume\n2024-01-02,1.5,10\n2024-01-03,1.6,20\n"
+    (here.path / "AB.csv").write_text(text)
+    for name, members in (("one.zip", ("AB.csv",)), ("two.zip", ("AB.csv", "CD.csv"))):
+        with zipfile.ZipFile(here.path / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, text)
+    plain, packed = (here.ask("data", "check", name) for name in ("AB.csv", "one.zip"))
+    for key in ("rows", "start", "end", "interval", "symbols"):
+        assert packed[key] == plain[key]
+    told = here.run("data", "check", "two.zip", "--json")
+    assert told.code == 2
+    assert "CD.csv" in str(told.answer)
