@@ -481,6 +481,33 @@ def why(common: Common, /, run: str, runs_dir: Path | None, **question: str | No
     show(common, report, render)
 
 
+@cli.command("report")
+@click.argument("run")
+@click.option("--out", type=FILE, metavar="FILE", help="The page. [default: RUN.html, here]")
+@runs_dir_option
+@click.pass_obj
+def report_page(common: Common, run: str, out: Path | None, runs_dir: Path | None) -> None:
+    """The page of RUN, made anew from its folder.
+
+    Above everything it says what of the folder is not as it was recorded."""
+    config = common.config(runs_dir=runs_dir)
+    from agents.terminal import render_integrity
+    from core.files import write_atomic
+    from core.runlog import find_run
+    from core.seals import integrity
+    from trading.result import Run
+
+    folder = find_run(run, config.runs_dir)
+    path = out or Path(f"{folder.resolve().name}.html")
+    write_atomic(path, Run(folder).report_html().encode("utf-8"))
+
+    def render(value: Mapping[str, Any], console: Console) -> None:
+        console.print(value["path"], markup=False, highlight=False, soft_wrap=True)
+        render_integrity(value["integrity"], console)
+
+    show(common, {"path": str(path), "integrity": integrity(folder).to_dict()}, render)
+
+
 @cli.command("ablate")
 @click.option("--data", metavar="FILE|DIR", help="Bars of the real world. [default: the sample]")
 @click.option("--symbols", metavar="A,B", callback=_symbols, help="Only these symbols.")

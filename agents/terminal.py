@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.seals import sentences
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -122,13 +124,8 @@ def _brief(value: object) -> str:
 
 def render_integrity(report: Json, console: Console) -> None:
     """What of a run's folder is not as it was recorded; nothing when all is."""
-    if report["state"] == "not sealed":
-        _say(console, "Not sealed: the folder has no hashes to compare with.")
-        return
-    for problem in report["problems"]:
-        _say(console, f"Not as recorded: {_printable(problem['file'])} {problem['what']}.")
-    if report["unlisted"]:
-        _say(console, f"Came later: {_printable(', '.join(report['unlisted'][:5]))}.")
+    for sentence in sentences(report):
+        _say(console, _printable(sentence))
 
 
 def render_why(report: Json, console: Console) -> None:

@@ -25,6 +25,8 @@ _TEMPORARY: Final = ".tmp-"
 _DATABASE_PARTS: Final = ("-wal", "-shm", "-journal")
 """What SQLite may lay beside a database while somebody reads it."""
 
+_SHOWN: Final = 5
+
 State = Literal["as recorded", "not as recorded", "not sealed"]
 
 
@@ -51,6 +53,16 @@ class Integrity:
             "problems": [{"file": each.file, "what": each.what} for each in self.problems],
             "unlisted": list(self.unlisted),
         }
+
+
+def sentences(report: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a folder, from the JSON of its `Integrity`; nothing when all is as recorded."""
+    if report["state"] == "not sealed":
+        return ["Not sealed: the folder has no hashes to compare with."]
+    said = [f"Not as recorded: {each['file']} {each['what']}." for each in report["problems"]]
+    if report["unlisted"]:
+        said.append(f"Came later: {', '.join(report['unlisted'][:_SHOWN])}.")
+    return said
 
 
 def with_seal(run_dir: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -724,7 +724,9 @@ class AgeMem:
         if isinstance(content, transfer.Export):
             await store.load(content.branches, content.operations, content.vectors, content.seed)
             self._shared.branches = {}
-            return transfer.Transferred(str(path), content.entries, len(content.operations))
+            return transfer.Transferred(
+                str(path), content.entries, len(content.operations), content.notes()
+            )
         started = time.perf_counter()
 
         def whole(results: Sequence[MemoryOperationResult]) -> None:

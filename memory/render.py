@@ -205,6 +205,8 @@ def transferred(value: Json, console: Console) -> None:
         console,
         f"{value['path']}: {value['entries']:,} entries, {value['operations']:,} operations",
     )
+    for note in value["notes"]:
+        _say(console, note)
 
 
 def path(value: Json, console: Console) -> None:

@@ -1,8 +1,9 @@
 """Export and import: the operation log as JSON lines, and bare dated lines of text.
 
 An export holds the branches, every operation and every vector; reading it into an empty store gives the
-same memory, as-of answers included. Bare lines are `{"text", "symbol", "recorded_from", ...}` (other names
-become metadata) or `TIME text`.
+same memory, as-of answers included. Its last line has the SHA-256 of those before it, which must fit; an
+export of an earlier version, which has none, is read with a note. Bare lines are `{"text", "symbol",
+"recorded_from", ...}` (other names become metadata) or `TIME text`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ from memory.operations import (
 )
 
 FORMAT: Final = 1
+NO_DIGEST: Final = (
+    "The export has no digest (an earlier version wrote it): a change would not be noticed."
+)
 _EARLIEST: Final = to_micros(datetime.min.replace(tzinfo=UTC))
 _KINDS: Final = frozenset({"add", "update", "delete", "undo", "link", "purge", "evict"})
 _OWN_NAMES: Final = frozenset(
@@ -57,25 +61,31 @@ _OWN_NAMES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """What went through: how many entries and operations."""
+    """What went through: how many entries and operations; what is to be said of it."""
 
     path: str
     entries: int
     operations: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A whole export, read and checked."""
+    """A whole export, read and checked. `sealed`: whether it had a digest to be held against."""
 
     seed: str
     branches: Sequence[Branch]
     operations: Sequence[OperationRecord]
     vectors: Sequence[StoredVector]
+    sealed: bool = True
 
     @property
     def entries(self) -> int:
         return _entries(self.operations)
+
+    def notes(self) -> tuple[str, ...]:
+        """What an import has to say of it."""
+        return () if self.sealed else (NO_DIGEST,)
 
 
 def _entries(operations: Sequence[OperationRecord]) -> int:
@@ -97,7 +107,7 @@ async def export(store: MemoryStore, path: Path) -> Transferred:
     lines += [branch_line(branch) for branch in branches]
     lines += [record_line(record) for record in operations]
     lines += [vector_line(vector) for vector in vectors]
-    lines.append(canonical({"end": last}))
+    lines.append(canonical({"end": last, "sha256": _digest(lines)}))
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -111,6 +121,14 @@ async def export(store: MemoryStore, path: Path) -> Transferred:
             f"{path} cannot be written: {error.strerror}.", "Choose another file."
         ) from error
     return Transferred(str(path), _entries(operations), len(operations))
+
+
+def _digest(lines: Iterable[bytes]) -> str:
+    """SHA-256 over lines, each with a newline behind it."""
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line + b"\n")
+    return found.hexdigest()
 
 
 def read(path: Path) -> Export | list[tuple[int, Add]]:
@@ -189,11 +207,31 @@ def _export(path: Path, lines: Sequence[str]) -> Export:
             raise ContentRefused(
                 f"{path} line {number} is damaged: {error!r}.", "Export again."
             ) from error
+    sealed = _check_digest(path, [line for line in lines if line.strip()])
     if end != (operations[-1].sequence if operations else 0):
         raise ContentRefused(f"{path} is cut off: its last line is missing.", "Export again.")
     if problem := next(iter(_misfits(seed, branches, operations, vectors)), None):
         raise ContentRefused(f"{path} does not fit together: {problem}.", "Export again.")
-    return Export(seed, branches, operations, vectors)
+    return Export(seed, branches, operations, vectors, sealed)
+
+
+def _check_digest(path: Path, lines: Sequence[str]) -> bool:
+    """Whether an export has a digest. Line ends and a mark of the byte order are not part of it, for they
+    change on their way between systems.
+
+    Raises: ContentRefused where the lines are not those that were written.
+    """
+    last = _json(path, len(lines), lines[-1])
+    if last.keys() == {"end"}:
+        return False
+    if last.keys() != {"end", "sha256"}:
+        raise ContentRefused(f"{path} is cut off: its last line is missing.", "Export again.")
+    if last["sha256"] != _digest(line.encode() for line in lines[:-1]):
+        raise ContentRefused(
+            f"{path} is not as it was exported: its SHA-256 is not the one in its last line.",
+            "Export again, or import an unchanged copy.",
+        )
+    return True
 
 
 def _misfits(

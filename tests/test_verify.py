@@ -136,6 +136,39 @@ def test_an_edited_summary_is_shown_with_a_word(athena: Athena, run: Path) -> No
         assert "Not as recorded: summary.json" in why.stdout
 
 
+def test_the_page_of_a_whole_folder_is_the_one_in_it(run: Path) -> None:
+    anew = Run(run).report_html()
+    recorded = (run / "report.html").read_text(encoding="utf-8")
+    assert anew.replace(run.name, "RUN") == recorded.replace(run.name, "RUN")
+    assert "Not as recorded" not in anew
+
+
+def test_the_page_of_a_changed_folder_says_so(athena: Athena, run: Path, tmp_path: Path) -> None:
+    where = ["--runs-dir", str(run.parent)]
+    text = (run / "summary.json").read_text()
+    (run / "summary.json").write_text(text.replace('"sharpe": ', '"sharpe": 7', 1))
+    done = athena("report", "last", "--json", *where)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert told["path"] == f"{run.name}.html"
+    assert [each["file"] for each in told["integrity"]["problems"]] == ["summary.json"]
+    page = (tmp_path / told["path"]).read_text(encoding="utf-8")
+    assert "Not as recorded: summary.json" in page
+    assert "Not as recorded: summary.json" in Run(run)._repr_html_()
+    assert verify_files(run)["unlisted"] == []  # the page lies elsewhere
+    manifest = json.loads((run / "manifest.json").read_text())
+    for name in ("outputs", "seal"):
+        del manifest[name]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    out = str(tmp_path / "page.html")
+    assert "Not sealed" in athena("report", "last", "--out", out, *where).stdout
+    assert "Not sealed" in Path(out).read_text(encoding="utf-8")
+    flipped(run / "equity.parquet", -1)
+    torn = athena("report", "last", *where)
+    assert torn.returncode == 2
+    assert "equity.parquet cannot be read" in torn.stderr
+
+
 def test_a_torn_line_is_told_by_its_number(run: Path) -> None:
     lines = (run / "steps.jsonl").read_bytes().splitlines(keepends=True)
     lines[4] = lines[4][:50] + b"\n"

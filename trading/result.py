@@ -33,6 +33,7 @@ from core.runlog import (
     TRADES_PARQUET,
     read_summary,
 )
+from core.seals import integrity, sentences
 from trading.holdings import AccountEnd
 from trading.metrics import (
     SHORTEST_YEAR_PART_DAYS,
@@ -494,9 +495,7 @@ class Run:
     @cached_property
     def curve(self) -> pd.DataFrame:
         """`equity.parquet`, indexed by time (UTC): equity, cash, benchmark, exposure, traded, costs."""
-        import pandas as pd
-
-        return pd.read_parquet(self._file(EQUITY_PARQUET)).set_index("time")
+        return self._table(EQUITY_PARQUET).set_index("time")
 
     @property
     def equity(self) -> pd.Series[float]:
@@ -511,9 +510,7 @@ class Run:
     @cached_property
     def trades(self) -> pd.DataFrame:
         """The closed round trips, with the columns of `trades.csv`."""
-        import pandas as pd
-
-        return pd.read_parquet(self._file(TRADES_PARQUET))
+        return self._table(TRADES_PARQUET)
 
     @cached_property
     def weights(self) -> pd.DataFrame:
@@ -570,7 +567,34 @@ class Run:
     def _repr_html_(self) -> str:
         from trading.report.html import notebook_html
 
-        return notebook_html(self.summary, self._curves())
+        return notebook_html(self.summary, self._curves(), self._warnings())
+
+    def report_html(self) -> str:
+        """The page of the run, made anew from its folder. It says above everything what of the folder is not
+        as it was recorded (`core/seals.py`); when all is, it is `report.html` to the byte.
+
+        Raises: RunFolderError for a table that is missing or damaged.
+        """
+        from trading.report.html import report_html
+
+        return report_html(self.summary, self._curves(), self._round_trips(), self._warnings())
+
+    def _warnings(self) -> list[str]:
+        return sentences(integrity(self.path).to_dict())
+
+    def _round_trips(self) -> list[RoundTrip]:
+        trades = self.trades
+        columns: dict[str, list[Any]] = {}
+        for name in TRADE_COLUMNS:
+            if name in ("entry_time", "exit_time"):
+                moments = trades[name].to_numpy(dtype="datetime64[ns]")
+                columns[name] = [iso(moment) for moment in moments]
+            else:
+                columns[name] = trades[name].tolist()
+        columns["tag"] = [tag if isinstance(tag, str) else None for tag in columns["tag"]]
+        return [
+            RoundTrip(*row) for row in zip(*(columns[n] for n in RoundTrip.__slots__), strict=True)
+        ]
 
     def _curves(self) -> Curves:
         curve = self.curve
@@ -590,6 +614,19 @@ class Run:
     def _data(self) -> dict[str, Any]:
         facts: dict[str, Any] = self.summary["data"]
         return facts
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+        import pyarrow as pa
+
+        path = self._file(name)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise RunFolderError(
+                f"{path} cannot be read: {error}.",
+                "`athena runs verify` says what of the folder is not as it was recorded.",
+            ) from error
 
     def _file(self, name: str) -> Path:
         path = self.path / name

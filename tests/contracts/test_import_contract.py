@@ -85,6 +85,7 @@ async def test_a_damaged_export_is_refused_and_nothing_is_stored(
         await memory.export(tmp_path / "whole.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text().splitlines()]
     damage(lines)
+    del lines[-1]["sha256"]  # which notices all of this by itself
     path = tmp_path / "damaged.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     async with AgeMem(store=place.store("to", seed=None), clock=clock) as memory:
@@ -94,6 +95,37 @@ async def test_a_damaged_export_is_refused_and_nothing_is_stored(
         await memory.import_(tmp_path / "whole.jsonl")
         assert await memory.check() == ()
         assert len(await memory.list()) == 2
+
+
+async def test_a_change_of_an_export_is_noticed_and_one_without_a_digest_told(
+    place: Place, clock: HandClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "whole.jsonl"
+    async with AgeMem(store=place.store("from"), clock=clock) as memory:
+        await memory.add("one bond")
+        await memory.export(path)
+    whole = path.read_bytes()
+    lines = whole.splitlines()
+    *before, last = lines
+    older = json.dumps({"end": json.loads(last)["end"]}).encode()
+    changed = {
+        "another text": whole.replace(b"one bond", b"two bonds"),
+        "a line more": b"\n".join([*before, b'{"other":1}', last]),
+        "a line behind": whole + before[-1],
+        "another name": whole.replace(b'"sha256"', b'"sha257"'),
+    }
+    async with AgeMem(store=place.store("to", seed=None), clock=clock) as memory:
+        for name, content in changed.items():
+            path.write_bytes(content)
+            with pytest.raises(ContentRefused, match=r"is not as it was exported|is cut off"):
+                await memory.import_(path)
+            assert await memory.list() == (), name
+        path.write_bytes(b"\r\n".join(lines))  # on its way through another system
+        assert (await memory.import_(path)).notes == ()
+    async with AgeMem(store=place.store("older", seed=None), clock=clock) as memory:
+        path.write_bytes(b"\n".join([*before, older]))
+        assert "has no digest" in (await memory.import_(path)).notes[0]
+        assert [entry.text for entry in await memory.list()] == ["one bond"]
 
 
 @pytest.mark.parametrize(

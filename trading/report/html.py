@@ -33,9 +33,13 @@ SHOWN_SYMBOLS = 60
 
 
 def report_html(
-    summary: Mapping[str, Any], curves: Curves, round_trips: Sequence[RoundTrip]
+    summary: Mapping[str, Any],
+    curves: Curves,
+    round_trips: Sequence[RoundTrip],
+    warnings: Sequence[str] = (),
 ) -> str:
-    """The page. `summary` is what `trading.result.summarise` gives for the same run."""
+    """The page. `summary` is what `trading.result.summarise` gives for the same run; `warnings` stand above
+    everything: why its figures may not be believed."""
     data = summary["data"]
     currency = data["currency"]
     ranked = sorted(round_trips, key=lambda trip: trip.pnl_usd)
@@ -48,6 +52,7 @@ def report_html(
         summary=summary,
         data=data,
         mock=data["mock"],
+        warnings=warnings,
         notes=summary.get("notes", ()),
         symbols=symbol_list(data["symbols"], SHOWN_SYMBOLS),
         charts=_charts(curves),
@@ -73,13 +78,14 @@ def report_html(
     )
 
 
-def notebook_html(summary: Mapping[str, Any], curves: Curves) -> str:
-    """A short table and a small picture, for a notebook's output cell."""
+def notebook_html(summary: Mapping[str, Any], curves: Curves, warnings: Sequence[str] = ()) -> str:
+    """A short table and a small picture, for a notebook's output cell; `warnings` as in `report_html`."""
     picture = base64.b64encode(png_bytes(equity_figure(curves, 9.0, 5.4))).decode("ascii")
     return _template("notebook.html.j2").render(
         title=curves.title,
         subtitle=curves.subtitle,
         mock=summary["data"]["mock"],
+        warnings=warnings,
         benchmark_name=curves.benchmark_name,
         metric_rows=words.metric_rows(summary),
         limits_sentence=words.limits_sentence(summary.get("limits") or {}),
