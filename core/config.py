@@ -73,7 +73,7 @@ class DataConfig(Section):
     of longer bars `auto` is the end where all stamps are last days or sessions of their week or month.
     `decimal` is the decimal sign of a file's numbers, `date_order` dmy, mdy or ymd, `layout` long or wide;
     with `auto` the file settles it or is refused. `incomplete_bars: close` reads a bar whose open, high or
-    low is 0 or empty by its close alone.
+    low is 0 or empty by its close alone. `sheet` is the sheet of a workbook that has prices on several.
 
     `contact` is an e-mail address that scrapers tell the servers they read; the SEC insists on one.
     """
@@ -84,6 +84,7 @@ class DataConfig(Section):
     date_order: Literal["auto", "dmy", "mdy", "ymd"] = "auto"
     layout: Literal["auto", "long", "wide"] = "auto"
     incomplete_bars: Literal["refuse", "close"] = "refuse"
+    sheet: str | None = None
     mock_symbols: Annotated[int, Field(ge=1, le=5_000)] = 5
     mock_bars: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000
     contact: str | None = None

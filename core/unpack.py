@@ -71,6 +71,13 @@ def unzipped(archive: ZipFile, member: str, name: str) -> bytes:
         return read_limited(file, name)
 
 
+def check_zip(archive: ZipFile, name: str) -> None:
+    """Raises: DataError for an archive whose files are over the limit together. Their sizes are what the
+    archive says; no more than that is ever read of one."""
+    if (total := sum(entry.file_size for entry in archive.infolist())) > _limit.get():
+        raise too_large(name, f"{total:,} bytes")
+
+
 def read_limited(file: IO[bytes], name: str) -> bytes:
     """All that is left of an unpacking stream. Raises: DataError over the limit, before more is unpacked."""
     content = bytearray()
@@ -118,7 +125,7 @@ def check_parquet(source: Path | bytes, name: str) -> None:
 
     with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
         about = file.metadata
-        _check_cells(about.num_rows, about.num_columns, name)
+        check_cells(about.num_rows, about.num_columns, name)
         _check_batches(file.iter_batches(_BATCH_ROWS), name)
 
 
@@ -134,7 +141,8 @@ def check_arrow(source: Path | bytes, name: str) -> None:
         _check_batches((file.get_batch(at) for at in range(file.num_record_batches)), name)
 
 
-def _check_cells(rows: int, columns: int, name: str) -> None:
+def check_cells(rows: int, columns: int, name: str) -> None:
+    """Raises: DataError for more cells than the limit has room for."""
     if rows * columns * CELL_BYTES > _limit.get():
         raise too_large(name, f"{rows:,} rows of {columns:,} columns, {CELL_BYTES} bytes a cell")
 
@@ -144,6 +152,6 @@ def _check_batches(batches: Iterator[pa.RecordBatch], name: str) -> None:
     for batch in batches:
         total += batch.nbytes
         rows += batch.num_rows
-        _check_cells(rows, batch.num_columns, name)
+        check_cells(rows, batch.num_columns, name)
         if total > _limit.get():
             raise too_large(name, f"more than {_limit.get():,} bytes")

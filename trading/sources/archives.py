@@ -1,6 +1,6 @@
-"""What a file is wrapped in: gzip, a zip archive with one file, Parquet, Feather, a workbook.
+"""What a file is wrapped in: gzip, a zip archive with one file, Parquet, Feather.
 
-Owns telling formats by their first bytes and taking one file or sheet out. Refuses to know cells.
+Owns telling formats by their first bytes and taking one file out. Refuses to know cells.
 """
 
 from __future__ import annotations
@@ -11,19 +11,13 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from core import unpack
-from trading.sources.sheet import Sheet, broken
+from trading.sources.sheet import broken
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GZIP, ZIP, OLE = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
-
-WORKBOOK_CURE = (
-    'save the sheet as CSV, or install what reads workbooks: pip install "openpyxl>=3.1"'
-)
 
 
 def unpacked(data: bytes, file: str) -> tuple[bytes, str]:
@@ -68,6 +62,9 @@ def _one_file(data: bytes, file: str) -> tuple[bytes, str]:
                 and not entry.filename.startswith("__MACOSX/")
                 and not entry.filename.rsplit("/", maxsplit=1)[-1].startswith(".")
             ]
+            if any(entry.filename == "content.xml" for entry in inside):
+                found = "a workbook of another format (OpenDocument)"
+                raise broken("not_a_table", found, "save the sheet as CSV or .xlsx", file=file)
             if len(inside) != 1:
                 names = ", ".join(entry.filename for entry in inside[:5])
                 more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
@@ -119,63 +116,3 @@ def arrow_frame(data: bytes, file: str) -> pd.DataFrame | None:
             "write the file again",
             file=file,
         ) from error
-
-
-def workbook_sheet(data: bytes, file: str) -> Sheet | None:
-    """The one filled sheet of an .xlsx workbook, None for other bytes.
-
-    Raises: DataFaults where openpyxl is missing, for several filled sheets, and for the old format.
-    """
-    if data[:4] == OLE:
-        raise broken(
-            "not_a_table", "a workbook of the old format (.xls)", "save the sheet as CSV", file=file
-        )
-    if not is_workbook(data):
-        return None
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise broken(
-            "not_a_table", "a workbook (.xlsx, a zip archive of tables)", WORKBOOK_CURE, file=file
-        ) from error
-    try:
-        book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheets = {
-            one.title: [list(row) for row in one.iter_rows(values_only=True)]
-            for one in book.worksheets
-        }
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile, OSError, AttributeError) as error:
-        raise broken(
-            "not_a_table",
-            f"a damaged workbook (.xlsx, a zip archive): {error}",
-            "save the sheet as CSV",
-            file=file,
-        ) from error
-    filled = {title: rows for title, rows in sheets.items() if any(map(_filled, rows))}
-    if len(filled) != 1:
-        found = f"a workbook with {len(filled)} filled sheets" + (
-            f" ({', '.join(filled)})" if filled else ""
-        )
-        raise broken("not_a_table", found, "save the one sheet as CSV", file=file)
-    return _rows_sheet(next(iter(filled.values())), file)
-
-
-def _filled(row: list[object]) -> bool:
-    return any(cell is not None and str(cell).strip() for cell in row)
-
-
-def _rows_sheet(rows: list[list[object]], file: str) -> Sheet:
-    """A sheet whose first row with two filled cells or more is the header."""
-    import pandas as pd
-
-    start = next(
-        (at for at, row in enumerate(rows) if sum(cell is not None for cell in row) > 1), 0
-    )
-    width = max(at + 1 for at, cell in enumerate(rows[start]) if cell is not None)
-    names = ["" if cell is None else str(cell).strip() for cell in rows[start][:width]]
-    lines = [at for at in range(start + 1, len(rows)) if _filled(rows[at][:width])]
-    cells = [[*rows[at][:width], *[None] * (width - len(rows[at]))] for at in lines]
-    frame = pd.DataFrame(cells, columns=range(width), dtype=object)
-    for at in range(width):
-        frame[at] = frame[at].infer_objects()
-    return Sheet(file, frame, np.array(lines, dtype=np.int64) + 1, names)

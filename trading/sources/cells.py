@@ -6,6 +6,7 @@ headers (`layout`) and whether the numbers make sense (`validate`).
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,13 +132,16 @@ def _piece_codes(
         assert piece.symbol is not None
         code = symbols.setdefault(piece.symbol, len(symbols))
         return np.full(len(table.lines), code, dtype=np.int64), []
-    if types.is_bool_dtype(piece.symbols.dtype):
+    odd = _no_symbols(piece.symbols)
+    if odd.any():
+        cell = piece.symbols.iloc[int(odd.argmax())]
+        what = "truth values" if isinstance(cell, bool | np.bool_) else "dates"
         found = (
-            "truth values where symbols belong: whoever read the table took the text TRUE for one"
+            f"{what} where symbols belong ({cell}): whoever read the table took the text for one"
         )
-        cure = "read the symbols as text (in pandas dtype=str, keep_default_na=False)"
+        cure = "give the symbols as text (in pandas dtype=str, keep_default_na=False)"
         code = symbols.setdefault("", len(symbols))
-        fault = Fault("symbol", int(table.lines[0]), None, found, cure, name)
+        fault = Fault("symbol", int(table.lines[odd.argmax()]), None, found, cure, name)
         return np.full(len(table.lines), code, dtype=np.int64), [fault]
     if types.is_numeric_dtype(piece.symbols.dtype):
         notes.append(
@@ -151,6 +155,18 @@ def _piece_codes(
         for row in np.flatnonzero(unnamed)
     ]
     return codes, faults
+
+
+def _no_symbols(cells: pd.Series) -> BoolArray:
+    """The rows with a truth value or a date where a symbol belongs: the tickers TRUE and MAR1 become such."""
+    from pandas.api import types
+
+    if types.is_bool_dtype(cells.dtype) or types.is_datetime64_any_dtype(cells.dtype):
+        return np.ones(len(cells), dtype=bool)
+    if cells.dtype != object:
+        return np.zeros(len(cells), dtype=bool)
+    kinds = bool | np.bool_ | date
+    return np.array([isinstance(cell, kinds) for cell in cells], dtype=bool)
 
 
 def _piece_values(

@@ -135,8 +135,8 @@ def _sheet(text: str, file: str) -> Sheet:
                 1 + skipped,
                 file,
             )
-        header += _more_header_rows(first, heads[1:])
-        names = _header_names(header, file)
+        header += more_header_rows(first, heads[1:])
+        names = header_names(header, file)
         notes: tuple[str, ...] = ()
         start = skipped + len(header)
     else:
@@ -190,8 +190,9 @@ def _shaped(row: Sequence[str], names: Sequence[str], patterns: Sequence[str]) -
     return low <= min(opened, close) <= max(opened, close) <= high
 
 
-def _more_header_rows(first: Sequence[str], following: Sequence[Sequence[str]]) -> list[list[str]]:
-    """yfinance's second line (tickers or fields) and third (`Date,,,`), where they stand."""
+def more_header_rows(first: Sequence[str], following: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Of the rows below the first: yfinance's second (tickers or fields) and third (`Date,,,`), where they
+    stand."""
     more: list[list[str]] = []
     if not following:
         return more
@@ -247,8 +248,8 @@ def _looks_like_data(first: Sequence[str]) -> bool:
     return numbers == len(first) or (numbers > 0 and any(re.match(date, cell) for cell in first))
 
 
-def _header_names(header: Sequence[Sequence[str]], file: str) -> list[Any]:
-    """One name a column; (field, ticker) pairs where the header has two levels."""
+def header_names(header: Sequence[Sequence[str]], file: str) -> list[Any]:
+    """One name a column; (field, ticker) pairs where the header has two levels. Raises: DataFaults."""
     first = list(header[0])
     if len(header) == 1:
         return list(first)

@@ -7,7 +7,7 @@ bytes, not by its name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.config import DataConfig
-from trading.sources.archives import arrow_frame, unpacked, workbook_sheet
+from trading.sources.archives import arrow_frame, unpacked
 from trading.sources.csv_text import csv_sheet
+from trading.sources.faults import DataFaults
 from trading.sources.headers import TIMES, plain
 from trading.sources.layout import arrange
 from trading.sources.sheet import COLUMNS_CURE, Sheet, Table, broken
+from trading.sources.workbook import workbook_sheets
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NO_PRICES = {"no_price_columns", "no_time_column", "empty"}
+"""Faults of a workbook's sheet that is no table of prices at all, beside one that is."""
 
 
 def read_table(path: Path, data: bytes, config: DataConfig | None = None) -> Table:
@@ -34,8 +39,10 @@ def read_table(path: Path, data: bytes, config: DataConfig | None = None) -> Tab
     frame = arrow_frame(content, file)
     if frame is not None:
         return frame_table(frame, file, config)
-    sheet = workbook_sheet(content, file)
-    return _arranged(csv_sheet(content, file) if sheet is None else sheet, config)
+    sheets = workbook_sheets(content, file)
+    if sheets is None:
+        return _arranged(csv_sheet(content, file), config)
+    return _priced(sheets, file, config or DataConfig())
 
 
 def frame_table(frame: pd.DataFrame, file: str, config: DataConfig | None = None) -> Table:
@@ -62,6 +69,37 @@ def frame_table(frame: pd.DataFrame, file: str, config: DataConfig | None = None
         index.columns = pd.RangeIndex(len(index.columns))
         body = pd.concat([index, body.set_axis(range(body.shape[1]), axis=1)], axis=1)
     return _arranged(Sheet(file, body.set_axis(range(len(names)), axis=1), lines, names), config)
+
+
+def _priced(sheets: Mapping[str, Sheet], file: str, config: DataConfig) -> Table:
+    """The one sheet with prices, or the one that `data.sheet` names. Raises: DataFaults."""
+    names = ", ".join(sheets)
+    if config.sheet is not None:
+        if config.sheet not in sheets:
+            found = f"no filled sheet {config.sheet!r} (sheets: {names})"
+            raise broken("not_a_table", found, "name one of these: data.sheet", file=file)
+        return _arranged(sheets[config.sheet], config)
+    tables: dict[str, Table] = {}
+    without: dict[str, DataFaults] = {}
+    for name, sheet in sheets.items():
+        try:
+            tables[name] = _arranged(sheet, config)
+        except DataFaults as error:
+            if len(sheets) == 1 or {fault.kind for fault in error.faults} - NO_PRICES:
+                raise
+            without[name] = error
+    if len(tables) == 1:
+        ((name, table),) = tables.items()
+        if not without:
+            return table
+        told = f"the sheet {name!r} is read; without prices: {', '.join(without)}"
+        return replace(table, notes=(*table.notes, told))
+    found = f"a workbook with prices on {len(tables)} sheets ({', '.join(tables)})"
+    cure = "name the one to read: --set data.sheet=NAME, or save each as a file of its own"
+    if not tables:
+        told = "; ".join(f"{name}: {error.faults[0].found}" for name, error in without.items())
+        found, cure = f"a workbook without prices ({told})", COLUMNS_CURE
+    raise broken("not_a_table" if tables else "no_price_columns", found, cure, file=file)
 
 
 def _arranged(sheet: Sheet, config: DataConfig | None) -> Table:
