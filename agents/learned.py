@@ -31,6 +31,7 @@ from agents.sources import (
     NewsEvidence,
     Source,
 )
+from core import formats
 from core.clock import ReplayClock
 from core.errors import DataError, MemoryStoreError
 from core.files import storage_errors
@@ -347,20 +348,21 @@ def file_hash(path: Path) -> str:
 def _copied(snapshot: Path, target: str) -> SqliteStore:
     """A store on a copy of a memory's file; the file itself is only read.
 
-    Raises: MemoryStoreError.
+    Raises: MemoryStoreError, also for a file of a newer Athena.
     """
     try:
         with (
             closing(sqlite3.connect(f"file:{snapshot}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(target)) as copy,
         ):
+            formats.MEMORY.check(source.execute("PRAGMA user_version").fetchone()[0], snapshot)
             source.backup(copy)
     except sqlite3.Error as error:
         raise MemoryStoreError(
             f"--memory {snapshot} cannot be copied: {error}.",
             "Check it with `athena memory check`.",
         ) from error
-    return SqliteStore(target)
+    return SqliteStore(target, copies=False)
 
 
 def set_memory_aside(folder: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,15 +59,33 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a whole file: after a crash it holds the old content or the new one.
+def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a whole file: after a crash it holds the old content or the new one. A `private` one is its
+    owner's alone (0600).
 
     Raises: StorageError.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb", opener=private_opener if private else None) as file,
+    ):
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open(opener=...)`: a file that is made is its owner's alone."""
+    return os.open(path, flags, 0o600)
+
+
+def state_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where what Athena remembers of a user lies: `$XDG_STATE_HOME/athena`, by default below
+    `~/.local/state`; None without HOME. `environment` is the process's."""
+    state, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
+    if os.path.isabs(state):
+        return Path(state) / "athena"
+    return Path(home) / ".local" / "state" / "athena" if home else None
 
 
 def set_aside(path: Path) -> Path:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Literal, Self
 
+from core import formats
 from core.clock import SystemClock
 from core.config import AthenaConfig, config_hash, short_hash
 from core.errors import AthenaError, RunFolderError, RunNotFound, StorageError
@@ -224,6 +225,7 @@ class RunFolder:
         name = f"{started:%Y%m%dT%H%M%SZ}-{mode}-{of_all[:8]}"
         path = _make_unique(runs_dir, name)
         manifest: dict[str, Any] = {
+            formats.KEY: formats.RUN.version,
             "mode": mode,
             "status": "running",
             "pid": os.getpid(),
@@ -434,7 +436,8 @@ class RunEntry:
 
 
 def list_runs(runs_dir: Path) -> tuple[RunEntry, ...]:
-    """All run folders, oldest first; a manifest that cannot be read gives the status `damaged`."""
+    """All run folders, oldest first; a manifest that cannot be read gives the status `damaged`, one of a
+    newer Athena `of another version`."""
     return tuple(_entry(path) for path in _run_paths(runs_dir))
 
 
@@ -471,8 +474,10 @@ def find_run(run: str, runs_dir: Path) -> Path:
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """Raises: RunFolderError when it is missing or damaged."""
-    return _read_json(run_dir / MANIFEST, "The run folder is damaged.")
+    """Raises: RunFolderError when it is missing or damaged, or of another version than is read."""
+    manifest = _read_json(run_dir / MANIFEST, "The run folder is damaged.")
+    formats.RUN.check_in(manifest, run_dir / MANIFEST)
+    return manifest
 
 
 def run_status(run_dir: Path, manifest: Mapping[str, Any]) -> str:
@@ -596,9 +601,11 @@ def _started(path: Path) -> float:
 
 def _entry(path: Path) -> RunEntry:
     try:
-        manifest = read_manifest(path)
+        manifest = _read_json(path / MANIFEST, "")
     except RunFolderError:
         return RunEntry(path, None, None, "damaged", None)
+    if not formats.RUN.reads(manifest.get(formats.KEY)):
+        return RunEntry(path, None, None, "of another version", None)
     summary: dict[str, Any] = {}
     with suppress(RunFolderError):
         summary = _read_json(path / SUMMARY, "")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from core import formats
 from core.files import storage_errors
 from core.jsontext import json_bytes
 from core.locks import LOCK
@@ -79,13 +80,17 @@ def without_seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def integrity(run_dir: Path) -> Integrity:
-    """The folder against its manifest: every byte of every file named there, and of the manifest itself."""
+    """The folder against its manifest: every byte of every file named there, and of the manifest itself.
+
+    Raises: RunFolderError for a folder of another version than is read.
+    """
     try:
         raw = (run_dir / MANIFEST).read_bytes()
         manifest = json.loads(raw)
         outputs = manifest.get(OUTPUTS)
     except (OSError, ValueError, AttributeError) as error:
         return Integrity("not as recorded", (Problem(MANIFEST, f"cannot be read: {error}"),))
+    formats.RUN.check_in(manifest, run_dir / MANIFEST)
     if outputs is None and SEAL not in manifest:
         return Integrity("not sealed")
     problems = [] if _is_sealed(raw, manifest) else [Problem(MANIFEST, "is not as recorded")]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from zipfile import ZipFile
 
+from core import formats
 from core.errors import DataError
 
 if TYPE_CHECKING:
@@ -119,11 +120,13 @@ def open_gzip(path: Path, name: str) -> IO[bytes]:
 
 
 def check_parquet(source: Path | bytes, name: str) -> None:
-    """Raises: DataError for a Parquet file over the limit; what pyarrow raises for a damaged one."""
+    """Raises: DataError for a Parquet file over the limit, and one of ours of another version than is read;
+    what pyarrow raises for a damaged one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+        formats.check_table(file.schema_arrow.metadata, name)
         about = file.metadata
         check_cells(about.num_rows, about.num_columns, name)
         _check_batches(file.iter_batches(_BATCH_ROWS), name)

@@ -20,6 +20,8 @@ import numpy as np
 import orjson
 
 from core.errors import ContentRefused, MemoryRefused, StorageError
+from core.files import private_opener
+from core.formats import EXPORT
 from core.memories import (
     FOREVER,
     ROOT_BRANCH,
@@ -48,7 +50,6 @@ from memory.operations import (
     check_text,
 )
 
-FORMAT: Final = 1
 NO_DIGEST: Final = (
     "The export has no digest (an earlier version wrote it): a change would not be noticed."
 )
@@ -93,7 +94,8 @@ def _entries(operations: Sequence[OperationRecord]) -> int:
 
 
 async def export(store: MemoryStore, path: Path) -> Transferred:
-    """Write the file beside its place and move it there, so that it is whole or absent."""
+    """Write the file beside its place and move it there, so that it is whole or absent; it is its owner's
+    alone (0600), as the memory is."""
     operations = await store.operations()
     last = operations[-1].sequence if operations else 0
     opened = (version.version_id for record in operations for version in record.opened)
@@ -103,14 +105,14 @@ async def export(store: MemoryStore, path: Path) -> Transferred:
     branches = sorted(
         (await store.branches()).values(), key=lambda b: (b.parent is not None, len(b.name), b.name)
     )
-    lines = [canonical({"athena_memory": FORMAT, "seed": await store.seed()})]
+    lines = [canonical({"athena_memory": EXPORT.version, "seed": await store.seed()})]
     lines += [branch_line(branch) for branch in branches]
     lines += [record_line(record) for record in operations]
     lines += [vector_line(vector) for vector in vectors]
     lines.append(canonical({"end": last, "sha256": _digest(lines)}))
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with open(part, "wb", opener=private_opener) as file:
             file.write(b"\n".join(lines) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -187,11 +189,7 @@ def _export(path: Path, lines: Sequence[str]) -> Export:
         value = _json(path, number, line)
         try:
             if "athena_memory" in value:
-                if value["athena_memory"] != FORMAT:
-                    raise MemoryRefused(
-                        f"{path} has export format {value['athena_memory']}; this Athena reads {FORMAT}.",
-                        "Upgrade Athena.",
-                    )
+                EXPORT.check(value["athena_memory"], path)
                 seed = value["seed"]
             elif "branch" in value:
                 branches.append(_branch(Branch(**value["branch"])))

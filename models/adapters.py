@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import formats
 from core.errors import CheckpointError
 from core.files import storage_errors, write_atomic
 from models.finite import require_finite
@@ -74,10 +75,11 @@ def save(adapted: Any, folder: Path, *, backbone_hash: str) -> Path:
     )
 
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(folder / ADAPTER, to_bytes(_matrices(adapted)))
     config = adapted.peft_config["default"]
     about = {
+        formats.KEY: formats.ADAPTER.version,
         "rank": config.r,
         "alpha": config.lora_alpha,
         "experts": bool(config.target_parameters),
@@ -89,10 +91,12 @@ def save(adapted: Any, folder: Path, *, backbone_hash: str) -> Path:
 
 
 def read_manifest(folder: Path) -> AdapterManifest:
-    """Raises: CheckpointError for a missing or damaged adapter."""
+    """Raises: CheckpointError for a missing or damaged adapter, or one of another version than is read."""
     cure = "Give a folder that save_lora() wrote."
     try:
-        about = AdapterManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        told = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        formats.ADAPTER.check(told.pop(formats.KEY, None), folder / MANIFEST)
+        about = AdapterManifest(**told)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no adapter: {error}.", cure) from None
     path = folder / ADAPTER

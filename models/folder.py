@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from core import formats
 from core.errors import ModelError
 from core.files import replacing, storage_errors, write_atomic
 
@@ -104,7 +105,7 @@ def open_folder(
     """The checked folder; `training_cutoff` and `name` are used where its manifest has none.
 
     Raises: ModelError for a missing folder, another architecture, pickled weights, and files that are
-    missing, truncated or not what the manifest says.
+    missing, truncated or not what the manifest says, and a manifest of another version than is read.
     """
     if not path.is_dir():
         raise ModelError(
@@ -112,6 +113,8 @@ def open_folder(
             "Give a folder with config.json, *.safetensors and tokenizer.json as olmoe.model_path, or "
             "leave it out for the small model that is shipped.",
         )
+    if (path / MANIFEST).exists():
+        formats.MODEL.check_in(_read_json(path / MANIFEST), path / MANIFEST)
     config = _read_json(path / CONFIG)
     _check_architecture(path, config)
     weights = _weight_files(path)
@@ -199,6 +202,7 @@ def write_manifest(
         if path.is_file() and path.suffix in {".safetensors", ".json"} and path.name != MANIFEST
     }
     about = {
+        formats.KEY: formats.MODEL.version,
         "name": name,
         "training_cutoff": training_cutoff.isoformat() if training_cutoff else None,
         **(more or {}),

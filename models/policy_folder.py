@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from core import formats
 from core.errors import CheckpointError
-from core.files import write_atomic
+from core.files import storage_errors, write_atomic
 from models.finite import require_finite
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 WEIGHTS: Final = "policy.safetensors"
 ABOUT: Final = "policy.json"
-_FORMAT: Final = 3
 _HEAD: Final = "head."
 """What the names of a head's weights begin with."""
+_DAMAGED: Final = "The file is damaged or altered: copy or train it again."
 _OTHER_POLICY: Final = "Train the policy again, or name another one."
 
 
@@ -64,7 +65,7 @@ def save_policy(
     weights = {name: each.contiguous().cpu().clone() for name, each in model.state_dict().items()}
     data = save(weights)
     about = {
-        "format": _FORMAT,
+        formats.KEY: formats.POLICY.version,
         "backbone_hash": model.backbone_hash,
         "features": list(features),
         "head_width": head.width,
@@ -74,7 +75,8 @@ def save_policy(
         "sha256": hashlib.sha256(data).hexdigest(),
         **(more or {}),
     }
-    path.mkdir(parents=True, exist_ok=True)
+    with storage_errors(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(path / WEIGHTS, data)
     write_atomic(path / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
     return read_policy(path)
@@ -84,30 +86,32 @@ def read_policy(path: Path) -> PolicyFolder:
     """What the folder says of itself. Raises: CheckpointError for a missing, foreign or unmarked folder."""
     try:
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        if isinstance(about, dict):
+            formats.POLICY.check_in(about, path / ABOUT)
         weights = (path / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is no memory policy: {error}.",
             "Name a folder that `athena train stage2` wrote (its `checkpoint`).",
         ) from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path / ABOUT} holds no JSON object.", _DAMAGED)
     known = {
         "format", "backbone_hash", "features", "head_width", "head_gate", "trained", "lora_rank",
         "sha256",
     }  # fmt: skip
-    if not isinstance(about, dict) or not known <= about.keys() or about["format"] != _FORMAT:
-        raise CheckpointError(
-            f"{path / ABOUT} is not of this version.", "Train the policy again, or update Athena."
-        )
+    if absent := sorted(known - about.keys()):
+        raise CheckpointError(f"{path / ABOUT} does not say its {absent[0]}.", _DAMAGED)
     found = hashlib.sha256(weights).hexdigest()
     if found != about["sha256"]:
         raise CheckpointError(
             f"{path / WEIGHTS} has the SHA-256 {found[:12]}..., {about['sha256'][:12]}... is written.",
-            "The file is damaged or altered: copy or train it again.",
+            _DAMAGED,
         )
     if about["head_gate"] not in {None, *about["features"]}:
         raise CheckpointError(
             f"{path / ABOUT} has the gate {about['head_gate']!r}, which is none of its features.",
-            "The file is damaged or altered: copy or train it again.",
+            _DAMAGED,
         )
     return PolicyFolder(
         path,

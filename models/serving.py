@@ -10,6 +10,7 @@ import json
 from datetime import date
 from pathlib import Path
 
+from core import formats
 from core.config import OLMoEIntegrationConfig
 from core.errors import CheckpointError
 from models.folder import open_folder, resolve
@@ -52,8 +53,9 @@ def adapter_cutoff(folder: Path) -> date:
     """Raises: CheckpointError where the adapter does not say up to when it was trained."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        formats.ADAPTER.check(card.get(formats.KEY), folder / CARD)
         return date.fromisoformat(card["training_cutoff"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder} does not say up to when it was trained ({type(error).__name__}: {error}).",
             "Give olmoe.adapter_path the folder `adapter` of a run of `athena train stage1`.",

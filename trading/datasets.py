@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core import formats
 from core.config import DataConfig
 from core.errors import DataError
 from core.files import FULL_DISK, replacing, storage_error
@@ -44,7 +45,6 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 RESERVED = (MOCK, SAMPLE_NAME)
 ABOUT = b"athena"
 """The key of our own description in a Parquet file's metadata."""
-
 COLUMNS = ("open", "high", "low", "close", "volume", "adj_close")
 
 
@@ -235,6 +235,7 @@ def save_dataset(
 
     table = pa.Table.from_pandas(_long_frame(checked), preserve_index=False)
     about = {key: value for key, value in dataset.to_dict().items() if key not in ("name", "path")}
+    about[formats.KEY] = formats.DATASET.version
     table = table.replace_schema_metadata({ABOUT: json.dumps(about).encode()})
     make_writable(data_dir)
     with replacing(path) as temporary:
@@ -245,7 +246,7 @@ def save_dataset(
 def make_writable(data_dir: Path) -> None:
     """Make the folder of datasets. Raises: DataError where it cannot be one, StorageError for the disk."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(data_dir, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
@@ -292,7 +293,8 @@ def _long_frame(checked: Checked) -> pd.DataFrame:
 
 
 def list_datasets(data_dir: Path) -> list[Dataset]:
-    """The datasets in `data_dir`, by name; files that are no dataset are passed over."""
+    """The datasets in `data_dir`, by name; files that are no dataset are passed over, and with a warning
+    those that are damaged or of another version than is read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -300,8 +302,12 @@ def list_datasets(data_dir: Path) -> list[Dataset]:
     for path in sorted(data_dir.glob(f"*{DATASET_SUFFIX}")) if data_dir.is_dir() else []:
         try:
             metadata = pq.read_schema(path).metadata or {}
-        except (pa.ArrowException, OSError) as error:
+            formats.check_table(metadata, path)
+        except (pa.ArrowException, OSError, ValueError) as error:
             log.warning("%s is no readable dataset: %s", path.name, error)
+            continue
+        except DataError as error:
+            log.warning("%s", error)
             continue
         if ABOUT in metadata:
             found.append(_described(path, json.loads(metadata[ABOUT])))
@@ -310,7 +316,9 @@ def list_datasets(data_dir: Path) -> list[Dataset]:
 
 def _described(path: Path, about: Mapping[str, Any]) -> Dataset:
     values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in about.items()
+        if key != formats.KEY
     }
     return Dataset(name=path.name.removesuffix(DATASET_SUFFIX), path=str(path), **values)
 

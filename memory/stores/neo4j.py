@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
+from core.formats import GRAPH
 from core.memories import (
     ROOT_BRANCH,
     Branch,
@@ -268,15 +269,17 @@ class Neo4jStore:
             async def create(tx: AsyncManagedTransaction) -> str:
                 result = await tx.run(
                     f"""{prefix}MERGE (r:AthenaRun {{run: $run}})
-                        ON CREATE SET r.seed = $seed, r.epoch = 0, r.sequence = 0
+                        ON CREATE SET r.seed = $seed, r.epoch = 0, r.sequence = 0, r.format = $format
                         MERGE (b:AthenaBranch {{run: $run, name: $root}})
                         ON CREATE SET b.fork_sequence = 0, b.created_at = 0, b.number = 0
-                        RETURN r.seed""",
+                        RETURN r.seed, r.format""",
                     run=self._run,
                     root=ROOT_BRANCH,
                     seed=self._seed or secrets.token_hex(16),
+                    format=GRAPH.version,
                 )
                 record = await result.single(strict=True)
+                GRAPH.check(record[1], f"the run {self._run!r} at {self._uri}")
                 return str(record[0])
 
             seed = await session.execute_write(create)

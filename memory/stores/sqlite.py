@@ -10,6 +10,8 @@ for at most `busy_seconds`. Use a store from the thread that opened it.
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import sqlite3
 import time
@@ -23,6 +25,7 @@ from typing import Any, TypeVar
 import orjson
 
 from core.errors import EntryNotFound, MemoryRefused, MemoryStoreError
+from core.formats import MEMORY
 from core.memories import (
     ROOT_BRANCH,
     Branch,
@@ -45,8 +48,11 @@ from memory.codec import (
     scrub,
     vector_digest,
 )
+from memory.stores.copies import copy_of
 from memory.stores.migrations import APPLICATION_ID, MIGRATIONS, PAGE_BYTES
 from memory.verify import entry_problems, log_problems
+
+log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 Boundary = Callable[[str], None]
@@ -76,7 +82,8 @@ class SqliteStore:
 
     `seed` fixes the ids of a new file (random without one). `boundary` is called with a name before every
     statement of a write and around its commit: crash tests kill the process there. `read_only` never
-    writes, makes no file (a missing one reads as an empty memory) and asks for no lock.
+    writes, makes no file (a missing one reads as an empty memory) and asks for no lock. A file of an older
+    schema is copied, then brought up to date; `copies` is False for one that is a copy itself.
     """
 
     name = "sqlite"
@@ -89,9 +96,11 @@ class SqliteStore:
         busy_seconds: float = 30.0,
         boundary: Boundary | None = None,
         read_only: bool = False,
+        copies: bool = True,
     ) -> None:
         self._path = str(path)
         self._read_only = read_only
+        self._copies = copies
         self._erasing = False
         self._seed = seed
         self._busy_seconds = busy_seconds
@@ -114,7 +123,10 @@ class SqliteStore:
                 return
             if self._path != ":memory:" and not self._read_only:
                 try:
-                    Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+                    Path(self._path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    with suppress(FileExistsError, IsADirectoryError):
+                        # Its owner's alone; the files that SQLite lays beside it get the same rights.
+                        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 except OSError as error:
                     raise MemoryStoreError(
                         f"the folder of {self._path} cannot be made: {error.strerror}.",
@@ -143,6 +155,10 @@ class SqliteStore:
         if _user_version(connection) < len(MIGRATIONS):
             connection.execute("BEGIN IMMEDIATE")
             with _rolled_back_on_error(connection):
+                # Asked again: another process may have done it while this one waited.
+                if self._copies and 0 < (version := _user_version(connection)) < len(MIGRATIONS):
+                    kept = copy_of(Path(self._path), version)
+                    log.warning("%s is brought up to date; %s is as it was", self._path, kept.name)
                 self._migrate(connection)
                 connection.execute("COMMIT")
         self._seed = _same_seed(connection, self._path, self._seed)
@@ -604,7 +620,8 @@ def _reader(path: str, seconds: float) -> sqlite3.Connection | None:
     """A connection that takes no lock and writes nothing; None where there is nothing to read yet.
 
     In a folder that cannot be written the file is read as it lies there, unless a WAL file stands beside
-    it whose lock file cannot be made. A file of an older Athena is brought up to date first.
+    it whose lock file cannot be made. A file of an older Athena is left as it is: what is read is a copy in
+    this process's memory, brought up to date.
     """
     try:
         if path == ":memory:" or Path(path).stat().st_size == 0:
@@ -637,13 +654,16 @@ def _reader(path: str, seconds: float) -> sqlite3.Connection | None:
             raise
         else:
             break
+    copy = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        SqliteStore(path, busy_seconds=seconds)._prepare(connection)
-        connection.execute("PRAGMA query_only = ON")
+        with closing_cursor(connection):
+            connection.backup(copy)
+        SqliteStore(path)._migrate(copy)
+        copy.execute("PRAGMA query_only = ON")
     except BaseException:
-        connection.close()
+        copy.close()
         raise
-    return connection
+    return copy
 
 
 def _same_seed(connection: sqlite3.Connection, path: str, expected: str | None) -> str:
@@ -708,12 +728,8 @@ def _identify(connection: sqlite3.Connection, path: str) -> None:
         raise MemoryStoreError(
             f"{path} is an SQLite file, but not a memory of Athena.", "Choose another memory.path."
         )
-    version = _user_version(connection)
-    if version > len(MIGRATIONS):
-        raise MemoryStoreError(
-            f"{path} has schema {version}; this Athena knows up to {len(MIGRATIONS)}.",
-            "Upgrade Athena, or choose another memory.path.",
-        )
+    # 0 is an empty file's, which gets the first version when it is written.
+    MEMORY.check(_user_version(connection) or None, path)
 
 
 def _set_wal(connection: sqlite3.Connection, seconds: float) -> None:

@@ -17,7 +17,7 @@ def test_what_was_added_is_known_and_nothing_else(tmp_path: Path) -> None:
     assert trusted.unknown([ONE, TWO]) == [ONE, TWO]
     trusted.add([ONE, ONE])
     trusted.add([ONE])
-    assert trusted.path.read_text() == f"{ONE}\n"
+    assert trusted.path.read_text() == f"# athena trusted-code 1\n{ONE}\n"
     assert trusted.unknown([ONE, TWO]) == [TWO]
     assert TrustedCode(trusted.path).unknown([ONE]) == []
 

@@ -36,9 +36,9 @@ async def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "m.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(MemoryStoreError, match="schema 99") as caught:
+    with pytest.raises(MemoryStoreError, match="of version 99") as caught:
         await AgeMem(store=tmp_path / "m.db").list()
-    assert "Upgrade" in caught.value.cure
+    assert "newer Athena" in caught.value.cure
     connection = sqlite3.connect(tmp_path / "other.db")
     connection.execute("CREATE TABLE accounts (id)")
     connection.close()

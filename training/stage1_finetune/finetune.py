@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core import formats
 from core.config import AthenaConfig, Stage1Config
 from core.errors import CheckpointError, TrainingError
 from core.files import set_aside, write_atomic
@@ -294,19 +295,35 @@ def _train(  # noqa: PLR0917
 
 
 def last_complete(checkpoints: Path) -> Path | None:
-    """The last checkpoint whose files are all there and are what its mark says; None without one."""
+    """The last checkpoint whose files are all there and are what its mark says; None without one.
+
+    Raises: CheckpointError for one of another version than is read.
+    """
     found = sorted(
         checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1])
     )
     for path in reversed(found):
-        try:
-            listed = json.loads((path / COMPLETE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        listed = _listed(path)
+        if listed is None:
             continue
         files = [path / name for name in listed]
         if all(file.is_file() and sha256(file) == listed[file.name] for file in files):
             return path
     return None
+
+
+def _listed(checkpoint: Path) -> dict[str, str] | None:
+    """The hashes of a checkpoint's files by its mark; None where the mark is missing or damaged."""
+    mark = checkpoint / COMPLETE
+    try:
+        told = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict):
+        return None
+    if formats.STAGE1_CHECKPOINT.check_in(told, mark) > 1:
+        told = told.get("files")
+    return told if isinstance(told, dict) else None
 
 
 def _set_aside_incomplete(checkpoints: Path, last: Path | None) -> None:
@@ -395,6 +412,7 @@ def _leave(  # noqa: PLR0917
 
     model.save_lora(folder / ADAPTER)
     card = {
+        formats.KEY: formats.ADAPTER.version,
         "base": model.name,
         "backbone_hash": model.backbone_hash,
         "base_training_cutoff": model.training_cutoff.isoformat(),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
+from core import formats
 from core.files import write_atomic
 from models.folder import sha256
 from models.forecaster import OLMoEForecaster
@@ -186,7 +187,10 @@ class CompleteMark(TrainerCallback):  # type: ignore[misc]
         files = sorted(
             path for path in folder.iterdir() if path.is_file() and path.name != COMPLETE
         )
-        listed = {path.name: sha256(path) for path in files}
+        listed = {
+            formats.KEY: formats.STAGE1_CHECKPOINT.version,
+            "files": {path.name: sha256(path) for path in files},
+        }
         write_atomic(folder / COMPLETE, (json.dumps(listed, indent=1) + "\n").encode())
 
 

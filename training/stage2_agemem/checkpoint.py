@@ -19,6 +19,7 @@ from typing import Any, Final
 import orjson
 import torch
 
+from core import formats
 from core.errors import CheckpointError
 from core.files import set_aside, storage_errors, write_atomic
 from models.folder import sha256
@@ -40,9 +41,14 @@ def write_checkpoint(
     part = folder / f".{target.name}.part"
     with storage_errors(target):
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.mkdir(mode=0o700)
     write_atomic(part / TRAINER, buffer.getvalue())
-    mark = {"about": dict(about), "files": {TRAINER: sha256(part / TRAINER)}}
+    mark = {
+        formats.KEY: formats.STAGE2_CHECKPOINT.version,
+        "about": dict(about),
+        "files": {TRAINER: sha256(part / TRAINER)},
+    }
     write_atomic(part / COMPLETE, (json.dumps(mark, indent=1) + "\n").encode())
     with storage_errors(target):
         if target.exists():
@@ -55,21 +61,31 @@ def write_checkpoint(
 
 def set_aside_damaged(folder: Path) -> list[Path]:
     """Rename checkpoints that are not what their mark says, so that none is taken for sound, counted among
-    those kept, or written over; their new paths. Raises: StorageError."""
+    those kept, or written over; their new paths.
+
+    Raises: StorageError; CheckpointError for one of another version than is read.
+    """
     return [set_aside(path) for path in _checkpoints(folder) if not _is_whole(path)]
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are what its mark says; None without one."""
+    """The newest checkpoint whose files are what its mark says; None without one.
+
+    Raises: CheckpointError for one of another version than is read.
+    """
     return next((path for path in reversed(_checkpoints(folder)) if _is_whole(path)), None)
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        files = json.loads((path / COMPLETE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        mark = json.loads((path / COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
-    return all(
+    if not isinstance(mark, dict):
+        return False
+    formats.STAGE2_CHECKPOINT.check_in(mark, path / COMPLETE)
+    files = mark.get("files")
+    return isinstance(files, dict) and all(
         (path / name).is_file() and sha256(path / name) == said for name, said in files.items()
     )
 

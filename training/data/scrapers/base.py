@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from core import formats
 from core.errors import DataError
 from core.files import replacing, storage_errors
 
@@ -111,7 +112,13 @@ def write_items(path: Path, items: Iterable[ScrapedItem], *, kind: str) -> str:
             json.dumps([*line, row.licence, row.robots, row.url, row.value]).encode() + b"\n"
         )
     licences = Counter(row.licence for row in rows)
-    about = {"kind": kind, "items": len(rows), "sha256": digest.hexdigest(), "licences": licences}
+    about = {
+        formats.KEY: formats.TEXTS.version,
+        "kind": kind,
+        "items": len(rows),
+        "sha256": digest.hexdigest(),
+        "licences": licences,
+    }
     table = pa.table(columns, schema=schema)
     table = table.replace_schema_metadata({ABOUT: json.dumps(about, sort_keys=True).encode()})
     with storage_errors(path):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from core.clock import SystemClock
 from core.config import AthenaConfig
 from core.errors import UsageError
+from core.files import storage_errors
 from core.protocols import Clock
 from core.redact import bare_url
 from training.data.scrapers.base import Scrape, Scraper, collect, write_items
@@ -80,6 +81,9 @@ def scrape(
     Raises: UsageError, DataError, StorageError.
     """
     clock = clock or SystemClock()
+    with storage_errors(config.data_dir):
+        for folder in (config.data_dir, config.data_dir / FOLDER):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = asyncio.run(_scrape(options, config, clock))
     path = options.out or (
         config.data_dir / FOLDER / f"{options.kind}-{clock.now():%Y%m%dT%H%M%SZ}.parquet"
