@@ -189,6 +189,7 @@ def _export(path: Path, lines: Sequence[str]) -> Export:
         value = _json(path, number, line)
         try:
             if "athena_memory" in value:
+                EXPORT.check(value["athena_memory"], path)
                 seed = value["seed"]
             elif "branch" in value:
                 branches.append(_branch(Branch(**value["branch"])))
@@ -204,9 +205,6 @@ def _export(path: Path, lines: Sequence[str]) -> Export:
             raise ContentRefused(
                 f"{path} line {number} is damaged: {error!r}.", "Export again."
             ) from error
-    EXPORT.check(
-        _json(path, 1, next(line for line in lines if line.strip()))["athena_memory"], path
-    )
     sealed = _check_digest(path, [line for line in lines if line.strip()])
     if end != (operations[-1].sequence if operations else 0):
         raise ContentRefused(f"{path} is cut off: its last line is missing.", "Export again.")
