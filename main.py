@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,12 +27,15 @@ from core.commandline import (
     progress,
     show,
 )
-from core.errors import DataError
+from core.errors import AthenaError, DataError
+from core.printable import printable
 from core.version import VERSION
 from memory.cli import memory_group
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from core.config import LoadedConfig
 
 FILE = click.Path(path_type=Path)
 DATE = click.DateTime(["%Y-%m-%d"])
@@ -301,19 +305,60 @@ def _run_options(options: dict[str, Any]) -> Any:
 
 
 @cli.command("dry-run")
+@click.option(
+    "--bundle",
+    type=FILE,
+    metavar="FILE",
+    help="For a bug report: versions, settings and the last error without secrets, shown, then written "
+    "to this file when you agree; sent nowhere.",
+)
+@click.option("--yes", is_flag=True, help="With --bundle: write it without asking.")
 @click.pass_obj
 @click.pass_context
-def dry_run(ctx: click.Context, common: Common) -> None:
+def dry_run(ctx: click.Context, common: Common, bundle: Path | None, yes: bool) -> None:
     """Build everything, run one cycle, send nothing.
 
     The cycle runs on fixed data; then it says what is real, what is mock and what is off."""
-    config = common.config()
+    if yes and bundle is None:
+        raise click.UsageError("--yes goes with --bundle FILE.")
+    loaded = common.load()
     from agents import assemble
     from trading.report.terminal import render_dry_run
 
-    report = assemble.dry_run(config, os.environ).to_dict()
+    if bundle is not None:
+        _write_bundle(common, loaded, bundle, yes=yes)
+        return
+    report = assemble.dry_run(loaded.config, os.environ).to_dict()
     show(common, report, render_dry_run)
     ctx.exit(0 if report["ok"] else 1)
+
+
+def _write_bundle(common: Common, loaded: LoadedConfig, path: Path, *, yes: bool) -> None:
+    """Show the bug report, ask, write it. A dry run that fails is what it is for: that ends with 0 too."""
+    from agents import assemble
+    from agents.bug_report import bug_report, check_place, failed, write_report
+
+    asks = sys.stdin.isatty() and sys.stderr.isatty() and not common.json
+    if not yes and not asks:
+        raise click.UsageError(
+            "--bundle asks on a terminal before it writes; without one give --yes."
+        )
+    check_place(path)
+    try:
+        report = assemble.dry_run(loaded.config, os.environ).to_dict()
+    except AthenaError as error:
+        report = failed(error)
+    text = bug_report(loaded, report, os.environ)
+    click.echo(printable(text), err=common.json, nl=False)
+    if not yes:
+        click.confirm(f"Write this to {path}? It is sent nowhere.", err=True, abort=True)
+    write_report(text, path)
+    if common.json:
+        emit_json(report | {"bundle": path})
+    else:
+        click.echo(
+            f"Written to {path}, for you alone (0600). Read it before you pass it on.", err=True
+        )
 
 
 # --- runs

@@ -22,8 +22,9 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from core import errors
+from core import errors, last_error
 from core.errors import AthenaError, Interrupted, StorageError, UsageError
+from core.files import private_opener
 from core.printable import printable
 from core.redact import without_secrets
 from core.unpack import set_limit
@@ -81,7 +82,7 @@ class Common:
         handlers: list[logging.Handler] = [_StderrHandler()]
         if self.log_file is not None:
             try:
-                handlers.append(logging.FileHandler(self.log_file, encoding="utf-8"))
+                handlers.append(_FileHandler(self.log_file, encoding="utf-8"))
             except OSError as error:
                 raise UsageError(
                     f"the log file {self.log_file} cannot be written: {error.strerror}.",
@@ -90,9 +91,13 @@ class Common:
         layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         # A library's own chatter never shows; its warnings do.
         quiet = max(level, logging.WARNING)
+        for handler in handlers:
+            handler.setLevel(level)
+        handlers.append(last_error.tail)
         logging.basicConfig(level=quiet, handlers=handlers, format=layout, force=True)
         for name in OUR_LOGGERS:
-            logging.getLogger(name).setLevel(level)
+            # The tail is kept down to info, whatever is shown.
+            logging.getLogger(name).setLevel(min(level, logging.INFO))
         logging.captureWarnings(True)
 
 
@@ -105,6 +110,16 @@ class _StderrHandler(logging.StreamHandler[IO[str]]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(without_secrets(super().format(record)))
+
+
+class _FileHandler(logging.FileHandler):
+    """Writes a file that is its owner's alone, without secrets."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=private_opener)
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(without_secrets(super().format(record)))
@@ -356,9 +371,12 @@ def not_built_option(*names: str, **attrs: Any) -> Callable[[Decorated], Decorat
 def _report(error: AthenaError, common: Common, cause: BaseException) -> int:
     """Tell an error on stderr, with `--json` on stdout too; returns the exit code."""
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__)
+    trace = without_secrets("".join(traceback.format_exception(cause)).rstrip())
     if common.verbosity:
-        trace = without_secrets("".join(traceback.format_exception(cause)).rstrip())
         click.echo(printable(trace), err=True)
+    if not isinstance(error, UsageError | Interrupted):
+        told = {"kind": kind, "message": error.message, "cure": error.cure}
+        last_error.keep(told, trace, sys.argv[1:], os.environ)
     _tell(kind, error.message, error.cure, common.json)
     return error.exit_code
 

@@ -7,6 +7,7 @@ parameters that are called as keys are. Pure; refuses to know who asks.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 HIDDEN = "***"
@@ -16,6 +17,11 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)([^\s/?#'\"<>]*)@")
+_HEADER = re.compile(
+    r"\b((?:proxy-)?authorization|x-[\w-]*(?:key|token)|(?:set-)?cookie)(['\"]?\s*[:=]\s*)['\"]?"
+    r"(?:(?:bearer|basic|token)\s+)?[^\s'\",]+",
+    re.IGNORECASE,
+)
 _PARAMETER = re.compile(r"([?&;])([^=&;\s#]+)=([^&;\s#'\"<>]*)")
 
 
@@ -50,8 +56,26 @@ def has_user(url: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """A text with the secrets of every address in it hidden; the rest of it as it was."""
+    """A text with the secrets of every address and header of a request in it hidden; the rest of it as it
+    was."""
+    text = _HEADER.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}", text)
     text = _USER.sub(lambda found: f"{found[1]}", text)
     return _PARAMETER.sub(
         lambda found: f"{found[1]}{found[2]}={HIDDEN if secret_name(found[2]) else found[3]}", text
     )
+
+
+def without_values(text: str, environment: Mapping[str, str]) -> str:
+    """A text without the values of those variables that are called as secrets are, wherever they stand; and
+    without what is given to a name that is, in the form of `--set name=value`."""
+    for name, value in environment.items():
+        if len(value) >= _SHORTEST and secret_name(name):
+            text = text.replace(value, HIDDEN)
+    return _GIVEN.sub(
+        lambda found: f"{found[1]}={HIDDEN}" if secret_name(found[1]) else found[0], text
+    )
+
+
+_SHORTEST = 4
+"""A value of fewer characters is no secret, and stands in every text."""
+_GIVEN = re.compile(r"([A-Za-z][\w.-]*)=([^\s&;'\"]+)")
