@@ -117,7 +117,9 @@ def _sheet(text: str, file: str) -> Sheet:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     rows, skipped, told = _head_rows(text)
     delimiter = told or max(",;\t|", key=rows[0].count)
-    heads = [next(csv.reader([row], delimiter=delimiter), []) for row in rows]
+    heads = [
+        next(csv.reader([row], delimiter=delimiter, skipinitialspace=True), []) for row in rows
+    ]
     header = [[cell.strip() for cell in heads[0]]]
     first = header[0]
     if len(first) == 1 and plain(first[0]) not in {*CELLS, *TIMES, *SYMBOLS}:
@@ -344,7 +346,10 @@ def _without_last_separator(text: str, delimiter: str, start: int, width: int) -
     lines = [line for line in lines if line.strip()]
     if not lines or not all(line.rstrip().endswith(delimiter) for line in lines):
         return text
-    if any(len(next(csv.reader([line], delimiter=delimiter))) != width + 1 for line in lines):
+    if any(
+        len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))) != width + 1
+        for line in lines
+    ):
         return text
     return re.sub(rf"{re.escape(delimiter)}[ \t]*$", "", text, flags=re.MULTILINE)
 
@@ -352,7 +357,7 @@ def _without_last_separator(text: str, delimiter: str, start: int, width: int) -
 def _wrong_lines(text: str, delimiter: str, start: int, width: int) -> list[tuple[int, int]]:
     """(line, cells) of each line that has not `width` cells; blank lines are no lines."""
     if '"' in text:
-        rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+        rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
         return [
             (rows.line_num, len(row))
             for row in rows

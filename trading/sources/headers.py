@@ -18,24 +18,25 @@ RESERVED = frozenset((*CELLS, *TIMES, *SYMBOLS))
 
 WORDS: Mapping[str, str] = {
     "open": (
-        "open openprice openingprice opening pxopen eroffnung eroffnungskurs erster ouverture ouv apertura"
-        " abertura openingskurs 开盘 开盘价"
+        "open openprice openingprice opening pxopen eroffnung eroffn eroffnungskurs erster ouverture ouv"
+        " apertura abertura openingskurs otwarcie откр 开盘 开盘价"
     ),
     "high": (
-        "high highprice highestprice dayhigh pxhigh hoch tageshoch hochst plushaut haut maximo massimo max"
-        " 最高 最高价"
+        "high highprice highestprice dayhigh pxhigh hoch tageshoch hochst plushaut haut maximo maxima massimo"
+        " hoog najwyzszy max макс 最高 最高价"
     ),
     "low": (
-        "low lowprice lowestprice daylow pxlow tief tagestief tiefst plusbas bas minimo min 最低 最低价"
+        "low lowprice lowestprice daylow pxlow tief tagestief tiefst plusbas bas minimo minima laag najnizszy"
+        " min мин 最低 最低价"
     ),
     "close": (
         "close closeprice closingprice closing closelast pxlast schluss schlusskurs cloture clot dernier"
-        " chiusura ultimo cierre fechamento slutkurs 收盘 收盘价 last lastprice settle settlement"
-        " settlementprice price"
+        " chiusura ultimo cierre fechamento slutkurs zuletzt zamkniecie 收盘 收盘价 last lastprice settle"
+        " settlement settlementprice laatste ostatnio цена price"
     ),
     "volume": (
         "volume vol pxvolume volumen volumes volym stuecke stucke shares sharestraded totaltradedquantity"
-        " noofshares tradedquantity 成交量 totalvolume"
+        " noofshares tradedquantity wolumen wol объем 成交量 totalvolume"
     ),
     "adjclose": (
         "adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted"
@@ -67,6 +68,7 @@ TIME_WORDS = [
     "fecha",
     "jour",
     "data",
+    "дата",
     "日期",
     "交易日期",
     "unix",
@@ -83,7 +85,7 @@ TIME_WORDS = [
     "时间",
 ]
 """Names of a column of times, the surest first."""
-DAYS = ("date", "datum", "fecha", "jour", "data", "tradedate", "日期")
+DAYS = ("date", "datum", "fecha", "jour", "data", "tradedate", "дата", "日期")
 CLOCKS = ("time", "zeit", "uhrzeit", "heure", "hora", "ora", "时间")
 """A column of days beside one of times of day."""
 
@@ -185,6 +187,9 @@ FIELD_WORDS = {
     "adjusted": "adjclose",
     "adjustedclose": "adjclose",
 }
+_IN_CURRENCY = re.compile(
+    r"\s*\((?:usd[tc]?|busd|eur|gbp|jpy|cny|krw|try|brl|inr|chf|cad|aud|hkd|sgd|btc|eth)\)\s*$"
+)
 _FIELD = r"adj(?:usted)?[ _.]?close|adjusted|open|high|low|close|volume|vol"
 _SUFFIX = re.compile(rf"(?P<symbol>.+?)[ _.:|/\-]+(?P<field>{_FIELD})", re.IGNORECASE)
 _PREFIX = re.compile(rf"(?P<field>{_FIELD})[ _.:|/\-]+(?P<symbol>.+)", re.IGNORECASE)
@@ -210,9 +215,11 @@ _NO_SYMBOL = frozenset(
 
 
 def plain(name: object) -> str:
-    """A column's name without case, accents, spaces, punctuation and a number before it: `Adj Close`,
-    `adj_close` and `5. adjusted close` are one, as are `Clôture` and `cloture`."""
+    """A column's name without case, accents, spaces, punctuation, a number before it and, where it is no
+    volume, a currency after it: `Adj Close`, `adj_close` and `5. adjusted close` are one, as are `Clôture`
+    and `cloture`, `4a. close (USD)` and `close`."""
     word = re.sub(r"^\s*\d+[a-z]?\.\s+", "", str(name).casefold())
+    word = _IN_CURRENCY.sub("", word) if "vol" not in word else word
     word = unicodedata.normalize("NFKD", word)
     word = re.sub(r"[^\w]|_", "", "".join(char for char in word if not unicodedata.combining(char)))
     return {"vol": "volume", "adjustedclose": "adjclose"}.get(word, word)

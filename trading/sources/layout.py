@@ -36,6 +36,10 @@ RETURNS_CURE = (
     "give prices: (1 + return) multiplied up from 100, in pandas (1 + r).cumprod() * 100 (percent divided by"
     " 100 first)"
 )
+QUOTES_CURE = (
+    "give bars made of them, in pandas for example ((bid + ask) / 2).resample('1min').ohlc() (if columns with"
+    " such names are symbols: --set data.layout=wide)"
+)
 PROBE = 200
 """Cells of a column that are looked at to tell numbers from words."""
 
@@ -81,6 +85,9 @@ def arrange(sheet: Sheet, layout: str = "auto") -> Table:
     sheet = replace(sheet, notes=(*sheet.notes, *notes))
     if layout == "wide":
         return _wide(sheet, stamps, used)
+    if not whole and {"bid", "ask"} <= {plain(name) for name in sheet.names}:
+        found = f"quotes, not bars (columns: {sheet.written()})"
+        raise broken("no_price_columns", found, QUOTES_CURE, file=sheet.file)
     if layout == "long" or whole or symbol_at is not None:
         return _long(sheet, stamps, used, known, symbol_at)
     numbers = [at for at in rest if is_number_column(sheet.frame[at])]

@@ -114,6 +114,9 @@ def _numbers(values: pd.Series) -> Stamps:
 def _text(text: pd.Series) -> Stamps:
     import pandas as pd
 
+    text = text.str.replace(
+        r"^(\d{8,19})\.0+$", r"\1", regex=True
+    )  # a whole number, written as a fraction
     digits = text.str.fullmatch(r"\d+").to_numpy(dtype=bool)
     length = text.str.len().to_numpy()
     epoch = digits & np.isin(length, list(EPOCH_UNITS))
