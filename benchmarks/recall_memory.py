@@ -25,6 +25,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.config import AthenaConfig, MemoryConfig
+from core.csvtext import read_csv_table
 from core.errors import ModelError
 from core.protocols import Embedder
 from memory.agemem import AgeMem
@@ -115,7 +116,8 @@ def main() -> None:
     posts["clean"] = posts["text"].map(cleaned)
     posts = posts[posts["clean"].str.split().str.len() >= 8].drop_duplicates("clean")
     posts = posts.sample(min(options.posts, len(posts)), random_state=0)
-    companies = pd.read_csv(options.symbols_file)
+    symbols_file = Path(options.symbols_file)
+    companies = read_csv_table(symbols_file, symbols_file.name).frame()
     counts = posts["symbol"].value_counts()
     companies = companies[companies["symbol"].map(counts).fillna(0) >= 10]
     sys.stdout.write(f"{len(posts)} posts, {options.queries} halves, {len(companies)} companies\n")

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELIMITERS = (",", ";", "\t", "|")
+UTF8_CURE = (
+    "Save the file as UTF-8; a spreadsheet calls it CSV UTF-8, and where the file is known to be"
+    " Windows-1252, `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW` does it."
+)
 _MAX_CELL_CHARACTERS = 64 * 1024 * 1024
 _END = "\0end of the table\0"
 """A row after the last one; a quote that was never closed swallows it."""
@@ -126,10 +130,10 @@ def _decoded(content: bytes, name: str) -> str:
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        at = error.start
         raise DataError(
-            f"{name}: line {line} is not UTF-8 (byte {content[error.start]:#04x}).",
-            "Save the file as UTF-8.",
+            f"{name}: line {line_at(content, at)} is not UTF-8 ({odd_byte(content, at)}).",
+            UTF8_CURE,
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -137,6 +141,17 @@ def _decoded(content: bytes, name: str) -> str:
             f"{name}: line {line} holds a zero byte: it is no UTF-8 text.", "Save it as UTF-8."
         )
     return text
+
+
+def line_at(content: bytes, place: int) -> int:
+    """The line, from 1, of a byte, whichever of the three line ends the file has."""
+    return max(content.count(end, 0, place) for end in (b"\n", b"\r")) + 1
+
+
+def odd_byte(content: bytes, place: int) -> str:
+    """A byte that is no UTF-8, and what it would be in Windows-1252."""
+    char = content[place : place + 1].decode("cp1252", "replace")
+    return f"byte {content[place]:#04x}, {char!r} in Windows-1252"
 
 
 def read_bytes(path: Path, name: str) -> bytes:

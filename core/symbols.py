@@ -1,8 +1,8 @@
 """Symbols as text: how a name that a user wrote finds the symbol it means.
 
-Owns the one rule for names beside the prices (news, holdings): the exact spelling first, then the one symbol
-that differs in case or a leading `$` only. Refuses to guess further, and to read a number as a symbol: 0050
-read as the number 50 is another symbol, and nothing can tell them apart afterwards.
+Owns the one rule for names beside the prices (news, holdings, --symbols): the exact spelling first, then the
+one symbol that differs in case or a leading `$` only. Refuses to guess further, and to read a number as a
+symbol: 0050 read as the number 50 is another symbol, and nothing can tell them apart afterwards.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ has one stretch of membership: one that left and came back is refused, for a pan
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from core.csvtext import read_csv_table
 from core.errors import DataError
+from core.symbols import SymbolNames
 from trading.sources.faults import DataFaults, Fault
 from trading.sources.headers import plain
 from trading.sources.times import read_stamps
@@ -95,6 +96,30 @@ def _empty(path: Path) -> DataError:
     return DataError(
         f"the universe {path.name} is empty.", "Give a column symbol with one symbol a row."
     )
+
+
+def named_symbols(wanted: Iterable[str], available: Iterable[str], where: str) -> tuple[str, ...]:
+    """The symbols that a user's names mean, each once: the exact spelling first, then the one that differs in
+    case or a leading `$` (`core.symbols`). Raises: DataError for a name that means none, or two."""
+    known = list(available)
+    names = SymbolNames(known)
+    found = [names.match(name) or name for name in wanted]
+    require_symbols(found, known, where)
+    return tuple(dict.fromkeys(found))
+
+
+def require_common(symbols: Iterable[str] | None, members: Iterable[str]) -> None:
+    """Raises: DataError where --symbols and --universe name no symbol in common."""
+    wanted, listed = list(symbols or ()), list(members)
+    if wanted and not set(wanted) & set(listed):
+        raise DataError(
+            f"--symbols ({_first(wanted)}) and --universe ({_first(listed)}) have no symbol in common.",
+            "Name symbols that the universe has, or leave one of the two out.",
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def require_symbols(wanted: Iterable[str], available: Iterable[str], where: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from core.csvtext import UTF8_CURE, line_at, odd_byte
 from trading.sources.faults import Fault
 from trading.sources.headers import CELLS, SYMBOL_WORDS, SYMBOLS, TIME_WORDS, TIMES, plain
 from trading.sources.layout import is_number_column
@@ -77,7 +78,8 @@ def _check_lines(data: bytes, file: str) -> None:
     """Raises: DataFaults for a line too long to be a row."""
     if len(data) <= MAX_LINE_BYTES:
         return
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    end = b"\n" if b"\n" in data else b"\r"
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord(end))
     lengths = np.diff(ends, prepend=-1, append=len(data))
     if (longest := int(lengths.max())) > MAX_LINE_BYTES:
         found, row = f"a line of {longest:,} bytes", int(lengths.argmax()) + 1
@@ -91,19 +93,16 @@ def _decoded(data: bytes, file: str) -> str:
         except UnicodeDecodeError as error:
             found = f"damaged UTF-16 text ({error.reason})"
             raise broken("encoding", found, "save the file as UTF-8", file=file) from error
-    if b"\0" in data[:4096]:
-        raise broken(
-            "not_a_table",
-            "binary data, not a table",
-            "give a CSV, Parquet or Feather file",
-            file=file,
-        )
+    if (zero := data.find(b"\0")) >= 0:
+        found = "a zero byte: binary data, not a table of text"
+        cure = "give a CSV (as UTF-8), Parquet or Feather file"
+        raise broken("not_a_table", found, cure, line_at(data, zero), file)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"the byte 0x{data[error.start]:02x}, which is not UTF-8"
-        raise broken("encoding", found, "save the file as UTF-8", line, file) from error
+        found = f"text that is not UTF-8 ({odd_byte(data, error.start)})"
+        cure = UTF8_CURE[0].lower() + UTF8_CURE[1:-1]
+        raise broken("encoding", found, cure, line_at(data, error.start), file) from error
 
 
 def _sheet(text: str, file: str) -> Sheet:

@@ -22,7 +22,7 @@ from trading.price_warnings import PriceWarning
 from trading.sources.file import Series
 from trading.sources.load import left_symbols, mock_panel, parse_moment, with_columns
 from trading.sources.suspects import find_warnings
-from trading.universe import require_symbols
+from trading.universe import named_symbols, require_common, require_symbols
 
 FloatArray = npt.NDArray[np.float64]
 INT = npt.NDArray[np.int64]
@@ -68,11 +68,12 @@ def cut_panel(
     held = _bars(panel)
     wanted = dict(held)
     if symbols is not None:
-        require_symbols(symbols, held, panel.name)
+        symbols = named_symbols(symbols, held, panel.name)
         wanted = {symbol: held[symbol] for symbol in symbols}
     if members is not None:
         if had is None:
             require_symbols(members, held, panel.name)
+        require_common(symbols, members)
         wanted = {symbol: bars for symbol, bars in wanted.items() if symbol in members}
     wanted = _until(wanted, end)
     if not wanted:
@@ -135,8 +136,7 @@ def _mock_cut(
 ) -> Panel:
     names = origin.mock_names
     if symbols is not None:
-        require_symbols(symbols, names, panel.name)
-        names = tuple(symbols)
+        names = named_symbols(symbols, names, panel.name)
     assert origin.mock_seed is not None
     return mock_panel(
         names, origin.config, seed=origin.mock_seed, end=end, members=members, bars=panel.rows

@@ -80,6 +80,11 @@ def _series_table(closes: pd.Series, config: DataConfig | None, symbol: str | No
     frame = closes.to_frame("close")
     if symbol is None:
         name = "" if closes.name is None else str(closes.name)
+        if not isinstance(closes.name, str) and plain(name) not in CLOSE_WORDS:
+            raise DataError(
+                f"the Series of closes is called {name} ({type(closes.name).__name__}), which is no text.",
+                'A symbol is text: name it "0050" or "50", so that zeros in front stay.',
+            )
         symbol = SERIES if plain(name) in CLOSE_WORDS else name
     if not isinstance(closes.index, pd.MultiIndex) and closes.index.name is None:
         frame.index.name = "date"

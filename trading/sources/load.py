@@ -28,7 +28,7 @@ from trading.sources.mock import mock_bars, mock_names, mock_times
 from trading.sources.source import Source, read_source
 from trading.sources.suspects import find_warnings
 from trading.sources.times import ISO_CURE, read_stamps
-from trading.universe import Member, read_universe, require_symbols
+from trading.universe import Member, named_symbols, read_universe, require_common, require_symbols
 
 MOCK = "mock"
 SAMPLE_NAME = "sample"
@@ -69,10 +69,11 @@ def load_panel(
     name, checked, digest = _checked(data, config, data_dir, now)
     series = checked.series
     if wanted is not None:
-        require_symbols(wanted, series, name)
+        wanted = named_symbols(wanted, series, name)
         series = {symbol: series[symbol] for symbol in wanted}
     if members is not None:
         require_symbols(members, checked.series, name)
+        require_common(wanted, members)
         series = {symbol: bars for symbol, bars in series.items() if symbol in members}
     series = _until(series, end)
     bars = {symbol: (one.known, one.values) for symbol, one in series.items()}
@@ -141,6 +142,7 @@ def mock_panel(
     """The first `bars` (default `data.mock_bars`) bars of the walks of `symbols` (default MOCK1, ...)."""
     names = tuple(symbols) if symbols else mock_names(config.mock_symbols)
     if members is not None:
+        require_common(symbols, members)
         require_symbols(members, [*names, *members], MOCK)
         names = tuple(name for name in names if name in members)
     count = bars if bars is not None else config.mock_bars

@@ -60,7 +60,8 @@ def frame_table(frame: pd.DataFrame, file: str, config: DataConfig | None = None
         columns = [tuple(column) for column in frame.columns]
         names = [frame.index.name or "Date", *_multi_names(columns, file)]
     else:
-        names = [str(name) for name in frame.columns]
+        names = list(frame.columns)
+        _check_texts(names, file)
         if not counted:
             names = [str(name) if name is not None else "" for name in frame.index.names] + names
     body = frame.reset_index(drop=True)
@@ -102,6 +103,17 @@ def _priced(sheets: Mapping[str, Sheet], file: str, config: DataConfig) -> Table
     raise broken("not_a_table" if tables else "no_price_columns", found, cure, file=file)
 
 
+def _check_texts(names: Sequence[Any], file: str) -> None:
+    """Raises: DataFaults for a column's name that is no text: the number 50 may have been 0050."""
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        found = f"a column called {odd[0]!r} ({type(odd[0]).__name__}), which is no text"
+        cure = (
+            'name columns by texts, symbols as they are written ("0050"): frame.rename(columns=str)'
+        )
+        raise broken("columns", found, cure, file=file)
+
+
 def _arranged(sheet: Sheet, config: DataConfig | None) -> Table:
     config = config or DataConfig()
     return replace(
@@ -130,6 +142,7 @@ def _with_time_index(frame: pd.DataFrame, file: str) -> pd.DataFrame:
 
 def _multi_names(columns: Sequence[tuple[Any, ...]], file: str) -> list[tuple[str, str]]:
     """(field, ticker) of each column of a DataFrame with two column levels, in either order."""
+    _check_texts([name for column in columns for name in column], file)
     levels = [{plain(column[level]) for column in columns} for level in (0, 1)]
     if {"close", "adjclose"} & levels[0]:
         return [(str(column[0]), str(column[1])) for column in columns]

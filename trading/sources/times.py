@@ -7,6 +7,7 @@ which it means.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ISO_CURE = "write times as 2012-05-18 or 2012-05-18T09:30:00-04:00 (ISO 8601)"
+ZONE_CURE = (
+    "write the offset of each time, as 2012-05-18T16:00:00-04:00, or UTC: a zone's name may mean several"
+    " (many files say EST in summer too)"
+)
 EPOCH_UNITS = {9: "s", 10: "s", 12: "ms", 13: "ms", 15: "us", 16: "us", 18: "ns", 19: "ns"}
 """Digits of a number -> unit of the time since 1970 that it counts; 8 digits are YYYYMMDD."""
 FIRST_YEAR, LAST_YEAR = 1800, 2200
-ZONE = r"(?:Z|UTC|[+-]\d{2}:?\d{2}(?::?\d{2})?|[+-]\d{2})$"
+ZONE = r"(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}(?::?\d{2})?|[+-]\d{2})$"
+_ZONE_NAME = re.compile(
+    r".*\d:\d{2}[\d:.,]*\s*(?:[ap]\.?m\.?)?\s*[+\-\d:]*\[?"
+    r"(?P<name>(?![ap]m\]?$)[a-z]+(?:/[a-z_/]+)?)\]?",
+    re.IGNORECASE,
+)
+"""A time of day with the name of a zone behind it."""
 INT = npt.NDArray[np.int64]
 
 
@@ -61,6 +72,10 @@ def read_stamps(cells: pd.Series, lines: INT, file: str) -> tuple[Stamps, list[F
     faults = []
     for at in np.flatnonzero(~valid):
         assert written is not None
+        if not missing[at] and (zone := _ZONE_NAME.fullmatch(written[at].strip())):
+            found = f"{written[at]!r}: a time in a zone by its name, {zone['name']}"
+            faults.append(Fault("zone", int(lines[at]), None, found, ZONE_CURE, file))
+            continue
         found = "no time" if missing[at] else f"{written[at]!r}, which is no time"
         faults.append(Fault("date", int(lines[at]), None, found, ISO_CURE, file))
     zoned = stamps.zoned[valid]
@@ -158,7 +173,7 @@ def _offset(zone: object) -> np.timedelta64:
     """`-04:00` -> minus four hours; `Z` -> 0."""
     if not isinstance(zone, str):
         return np.timedelta64("NaT", "ns")
-    if zone in ("Z", "UTC"):
+    if zone in ("Z", "UTC", "GMT"):
         return np.timedelta64(0, "ns")
     digits = zone[1:].replace(":", "")
     seconds = int(digits[:2]) * 3600 + int(digits[2:4] or 0) * 60
