@@ -141,9 +141,11 @@ async def test_a_memory_and_an_export_of_0_1_0_are_read(first: Path, tmp_path: P
     assert await reading.check() == ()
     await reading.close()
     assert path.read_bytes() == before
-    async with AgeMem(store=tmp_path / "new.db") as memory:
-        assert (await memory.import_(first / "memory.jsonl")).entries == 3
-        assert [entry.text for entry in await memory.list()] == TEXTS
+    before_digests = FIXTURES / "export-without-digest.jsonl"
+    for number, export in enumerate((first / "memory.jsonl", before_digests)):
+        async with AgeMem(store=tmp_path / f"{number}.db") as memory:
+            assert (await memory.import_(export)).entries == 3
+            assert [entry.text for entry in await memory.list()] == TEXTS
 
 
 def test_a_dataset_and_a_list_of_0_1_0_are_read(first: Path) -> None:
