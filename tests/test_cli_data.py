@@ -88,7 +88,7 @@ def test_a_folder_is_checked_to_the_end_and_each_fault_names_its_file(
     (folder / "d.csv").write_text("")
     report = json.loads(athena("data", "check", "prices", "--json").stdout)
     found = [(fault["file"], fault["kind"], fault["row"]) for fault in report["faults"]]
-    assert ("c.csv", "not_a_table", None) in found
+    assert ("c.csv", "not_a_table", 1) in found
     assert ("d.csv", "empty", None) in found
     assert {row for file, _, row in found if file == "b.csv"} == {3}
     shown = athena("data", "check", "prices").stdout
