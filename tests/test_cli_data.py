@@ -92,7 +92,7 @@ def test_a_folder_is_checked_to_the_end_and_each_fault_names_its_file(
     assert ("d.csv", "empty", None) in found
     assert {row for file, _, row in found if file == "b.csv"} == {3}
     shown = athena("data", "check", "prices").stdout
-    assert "(c.csv): binary data" in shown
+    assert "(c.csv, row 1): binary data" in shown
     assert "(b.csv, row 3, B)" in shown
     for words in (["backtest", "--data", "prices"], ["data", "import", "prices", "--name", "x"]):
         done = athena(*words)

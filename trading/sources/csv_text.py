@@ -94,7 +94,7 @@ def _decoded(data: bytes, file: str) -> str:
             found = f"damaged UTF-16 text ({error.reason})"
             raise broken("encoding", found, "save the file as UTF-8", file=file) from error
     if (zero := data.find(b"\0")) >= 0:
-        found = "a zero byte: binary data, not a table of text"
+        found = "binary data (a zero byte), not a table of text"
         cure = "give a CSV (as UTF-8), Parquet or Feather file"
         raise broken("not_a_table", found, cure, line_at(data, zero), file)
     try:
